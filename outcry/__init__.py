@@ -1,0 +1,1 @@
+"""Outcry: an exchange you can run."""
