@@ -1,8 +1,8 @@
 """Everything the state machine accepts: one closed union, and the form in which the journal keeps it.
 
 A command is an array on disk: fields are only ever added at the end, with a default, and no tag is used again.
-Side, order type and time in force are plain integers here, because a command is kept before it is judged: an unknown one
-is refused by the engine, in its place among the reasons. Amounts are in units of 1e-9.
+Side, order type and time in force are plain integers here, because a command is kept before it is judged: an unknown
+one is refused by the engine, in its place among the reasons. Amounts are in units of 1e-9.
 """
 
 from __future__ import annotations
