@@ -1,0 +1,83 @@
+"""Accounts servicer: registration, and what an account has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from engine.commands import Register
+from gateway import codec
+from gateway.access import Access
+from gateway.auth import key_hash, new_key
+from gateway.refusals import Refused, invalid_request, unary
+from gateway.sequencer import Sequencer
+from outcry import v1
+
+NAME_LENGTH = 64
+DEFAULT_ROLE = "trader"
+PAGE_LIMIT = 1_000
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Accounts(v1.AccountsServicer):
+    def __init__(self, access: Access, sequencer: Sequencer) -> None:
+        self.access = access
+        self.sequencer = sequencer
+        self.exchange = sequencer.exchange
+
+    @unary
+    async def Register(self, request: v1.RegisterRequest, context: Context) -> v1.RegisterResponse:
+        self.access.admit_registration(context)
+        name, role, key = team_name(request.team_name), request.role or DEFAULT_ROLE, new_key()
+        invite_hash = key_hash(request.invite) if request.invite else b""
+        outcome = await self.sequencer.execute(Register(name, role, key_hash(key), invite_hash))
+        codec.require_done(outcome)
+        return v1.RegisterResponse(account_id=outcome.account, team_name=name, role=role, api_key=key)
+
+    @unary
+    async def GetOrder(self, request: v1.GetOrderRequest, context: Context) -> v1.Order:
+        account = self.access.account(context)
+        order_id, client_order_id = codec.named(request)
+        view, number = await self.sequencer.ask(
+            lambda: (self.exchange.order(account, order_id, client_order_id), self.exchange.last_number(account))
+        )
+        if view is None:
+            raise Refused(v1.ORDER_NOT_FOUND, "Order not found")
+        return codec.order(view, number)
+
+    @unary
+    async def ListOrders(self, request: v1.ListOrdersRequest, context: Context) -> v1.ListOrdersResponse:
+        account = self.access.account(context)
+        if request.limit < 0:
+            raise invalid_request("limit is negative", "limit")
+        limit = min(request.limit or PAGE_LIMIT, PAGE_LIMIT)
+        page = (account, request.include_closed, request.instrument_id, request.after_order_id, limit)
+        (views, more), number = await self.sequencer.ask(
+            lambda: (self.exchange.orders(*page), self.exchange.last_number(account))
+        )
+        return v1.ListOrdersResponse(orders=[codec.order(view, number) for view in views], seq=number, more=more)
+
+    @unary
+    async def GetPositions(self, request: v1.GetPositionsRequest, context: Context) -> v1.Positions:
+        account = self.access.account(context)
+        views, number = await self.sequencer.ask(
+            lambda: (self.exchange.positions(account), self.exchange.last_number(account))
+        )
+        return v1.Positions(positions=[codec.position(view) for view in views], seq=number)
+
+    @unary
+    async def GetBalances(self, request: v1.GetBalancesRequest, context: Context) -> v1.Balances:
+        account = self.access.account(context)
+        views, number = await self.sequencer.ask(
+            lambda: (self.exchange.balances(account), self.exchange.last_number(account))
+        )
+        return v1.Balances(balances=[codec.balance(view) for view in views], seq=number)
+
+
+def team_name(text: str) -> str:
+    name = text.strip()
+    if not name or len(name) > NAME_LENGTH or not name.isprintable():
+        raise invalid_request(f"team_name must be 1 to {NAME_LENGTH} printable characters", "team_name")
+    return name

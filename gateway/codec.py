@@ -1,0 +1,216 @@
+"""Protobuf <-> commands and events. Pure: no state, no I/O, no judgement beyond the form of a request.
+
+What is asked for and not built is refused by name, never ignored. An enum value that the engine does not know goes in as
+the number it is, so that the engine refuses it in its place among the reasons.
+"""
+
+from __future__ import annotations
+
+from engine.commands import CancelAll, CancelOrder, NewOrder, ReplaceOrder
+from engine.events import AdminOutcome, CancelAllOutcome, OrderFilled, OrderOutcome
+from engine.fixed import INT64_MAX
+from engine.instrument import Instrument
+from engine.order import Liquidity, OrderStatus
+from engine.reject import Refusal
+from engine.views import BalanceView, BookView, OrderView, PositionView
+from gateway.refusals import Refused, detail, invalid_request
+from outcry import v1
+
+CLIENT_ORDER_ID_LENGTH = 128
+NOT_BUILT_YET = ("stop_price", "stop_loss", "take_profit", "display_quantity", "signal_confidence")
+STP_NONE = (v1.SELF_TRADE_PREVENTION_UNSPECIFIED, v1.SELF_TRADE_PREVENTION_NONE)
+
+
+def new_order(account: int, request: v1.NewOrder) -> NewOrder:
+    """The command in `request`; Refused with INVALID_REQUEST where it asks for what is not built."""
+    present = request.HasField
+    for field in NOT_BUILT_YET:
+        if present(field):
+            raise invalid_request(f"{field} is not supported yet", field)
+    if request.post_only:
+        raise invalid_request("post_only is not supported yet", "post_only")
+    if request.self_trade_prevention not in STP_NONE:
+        raise invalid_request("self_trade_prevention is not supported yet", "self_trade_prevention")
+    return NewOrder(
+        account,
+        client_order_id(request.client_order_id),
+        request.instrument_id,
+        request.side,
+        request.order_type,
+        request.time_in_force or v1.TIME_IN_FORCE_GTC,
+        request.quantity,
+        request.price if present("price") else None,
+        request.expires_at_ns if present("expires_at_ns") else None,
+        request.attempt,
+        request.channel,
+    )
+
+
+def client_order_id(text: str) -> str:
+    if len(text) > CLIENT_ORDER_ID_LENGTH:
+        words = f"client_order_id is longer than {CLIENT_ORDER_ID_LENGTH} characters"
+        raise invalid_request(words, "client_order_id")
+    return text
+
+
+def named(request: v1.CancelRequest | v1.ReplaceRequest | v1.GetOrderRequest) -> tuple[int, str]:
+    """The order id and client order id that a request names; one of them, or it is refused."""
+    if request.order_id:
+        return request.order_id, ""
+    if request.client_order_id:
+        return 0, client_order_id(request.client_order_id)
+    raise invalid_request("order_id or client_order_id is needed", "order_id")
+
+
+def cancel_order(account: int, request: v1.CancelRequest) -> CancelOrder:
+    return CancelOrder(account, *named(request))
+
+
+def replace_order(account: int, request: v1.ReplaceRequest) -> ReplaceOrder:
+    order_id, client_id = named(request)
+    quantity = request.quantity if request.HasField("quantity") else None
+    price = request.price if request.HasField("price") else None
+    if quantity is None and price is None:
+        raise invalid_request("quantity or price is needed", "quantity")
+    return ReplaceOrder(account, order_id, client_id, quantity, price)
+
+
+def cancel_all(account: int, request: v1.CancelAllRequest) -> CancelAll:
+    return CancelAll(account, request.instrument_id, request.side)
+
+
+def reject(refusal: Refusal) -> v1.Reject:
+    details = {name: v1.Detail(amount=units) for name, units in refusal.amounts.items()}
+    details.update((name, detail(words)) for name, words in refusal.texts.items())
+    return v1.Reject(reason=v1.RejectReason.Value(refusal.reason.name), message=refusal.message, details=details)
+
+
+def require_done(outcome: AdminOutcome) -> None:
+    """Raise the refusal of a command that has no other way to say it."""
+    if (refusal := outcome.refusal) is not None:
+        raise Refused(v1.RejectReason.Value(refusal.reason.name), refusal.message, refusal.texts)
+
+
+STATUS = {status: v1.OrderStatus.Value(f"ORDER_STATUS_{status.name}") for status in OrderStatus}
+LIQUIDITY = {
+    Liquidity.NONE: v1.LIQUIDITY_UNSPECIFIED,
+    Liquidity.MAKER: v1.LIQUIDITY_MAKER,
+    Liquidity.TAKER: v1.LIQUIDITY_TAKER,
+    Liquidity.MIXED: v1.LIQUIDITY_MIXED,
+}
+
+
+def order_result(outcome: OrderOutcome) -> v1.OrderResult:
+    result = v1.OrderResult(
+        order_id=outcome.order_id,
+        client_order_id=outcome.client_order_id,
+        status=STATUS[outcome.status],
+        filled_quantity=outcome.filled_quantity,
+        remaining_quantity=outcome.remaining_quantity,
+        average_price=outcome.average_price,
+        fees=outcome.fees,
+        liquidity=LIQUIDITY[outcome.liquidity],
+        seq=outcome.number,
+        journal_seq=outcome.journal_seq,
+        time_ns=outcome.time_ns,
+        duplicate=outcome.duplicate,
+    )
+    if outcome.fills:
+        result.fills.extend([fill(event, outcome.time_ns) for event in outcome.fills])
+    if outcome.refusal is not None:
+        result.reject.CopyFrom(reject(outcome.refusal))
+    return result
+
+
+def fill(event: OrderFilled, time_ns: int) -> v1.Fill:
+    return v1.Fill(
+        trade_id=event.trade_id,
+        price=event.price,
+        quantity=event.quantity,
+        fees=event.fees,
+        liquidity=LIQUIDITY[event.liquidity],
+        time_ns=time_ns,
+    )
+
+
+def cancel_all_result(outcome: CancelAllOutcome) -> v1.CancelAllResult:
+    return v1.CancelAllResult(
+        order_ids=outcome.order_ids,
+        seq=outcome.number,
+        journal_seq=outcome.journal_seq,
+        time_ns=outcome.time_ns,
+        reject=None if outcome.refusal is None else reject(outcome.refusal),
+    )
+
+
+def order_book(view: BookView, time_ns: int) -> v1.OrderBook:
+    return v1.OrderBook(
+        instrument_id=view.instrument_id,
+        seq=view.number,
+        time_ns=time_ns,
+        bids=[v1.BookLevel(price=price, quantity=quantity) for price, quantity in view.bids],
+        asks=[v1.BookLevel(price=price, quantity=quantity) for price, quantity in view.asks],
+    )
+
+
+def order(view: OrderView, number: int) -> v1.Order:
+    return v1.Order(
+        order_id=view.order_id,
+        client_order_id=view.client_order_id,
+        instrument_id=view.instrument_id,
+        side=v1.Side.ValueType(view.side),
+        order_type=v1.OrderType.ValueType(view.order_type),
+        time_in_force=v1.TimeInForce.ValueType(view.time_in_force),
+        quantity=view.quantity,
+        price=view.price,
+        filled_quantity=view.filled_quantity,
+        remaining_quantity=view.remaining_quantity,
+        average_price=view.average_price,
+        fees=view.fees,
+        liquidity=LIQUIDITY[view.liquidity],
+        status=STATUS[view.status],
+        submitted_at_ns=view.submitted_at_ns,
+        expires_at_ns=view.expires_at_ns,
+        seq=number,
+    )
+
+
+def instrument(listing: Instrument) -> v1.Instrument:
+    return v1.Instrument(
+        instrument_id=listing.instrument_id,
+        tick_size=listing.tick_size,
+        lot_size=listing.lot_size,
+        quote_asset=listing.quote_asset,
+        base_asset=listing.base_asset,
+        settles_in_cash=listing.settles_in_cash,
+        position_limit=listing.position_limit,
+        least_notional=listing.least_notional,
+    )
+
+
+def listing(message: v1.Instrument) -> Instrument:
+    return Instrument(
+        message.instrument_id,
+        message.tick_size,
+        message.lot_size,
+        message.quote_asset,
+        message.base_asset,
+        message.settles_in_cash,
+        message.position_limit if message.HasField("position_limit") else None,
+        message.least_notional if message.HasField("least_notional") else None,
+    )
+
+
+def position(view: PositionView) -> v1.Position:
+    return v1.Position(
+        instrument_id=view.instrument_id,
+        position=view.position,
+        open_buy_quantity=view.open_buy_quantity,
+        open_sell_quantity=view.open_sell_quantity,
+    )
+
+
+def balance(view: BalanceView) -> v1.Balance:
+    return v1.Balance(
+        asset=view.asset, total=view.total, reserved=view.reserved, available=view.total - view.reserved
+    )

@@ -1,0 +1,70 @@
+"""Operations servicer: the venue's own commands, for operators alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from engine.commands import CreateInvite, PutAccount, PutInstrument, PutRiskProfile
+from engine.instrument import RiskProfile
+from gateway import codec
+from gateway.access import Access
+from gateway.accounts import DEFAULT_ROLE, team_name
+from gateway.auth import key_hash, new_key
+from gateway.refusals import invalid_request, unary
+from gateway.sequencer import Sequencer
+from outcry import v1
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Operations(v1.OperationsServicer):
+    def __init__(self, access: Access, sequencer: Sequencer) -> None:
+        self.access = access
+        self.sequencer = sequencer
+
+    @unary
+    async def PutInstrument(self, request: v1.PutInstrumentRequest, context: Context) -> v1.PutInstrumentResponse:
+        self.access.operator(context)
+        outcome = await self.sequencer.execute(PutInstrument(codec.listing(request.instrument)))
+        codec.require_done(outcome)
+        return v1.PutInstrumentResponse(journal_seq=outcome.journal_seq)
+
+    @unary
+    async def PutAccount(self, request: v1.PutAccountRequest, context: Context) -> v1.PutAccountResponse:
+        self.access.operator(context)
+        name = team_name(request.name)
+        opening = {balance.asset: balance.amount for balance in request.opening_balances} or None
+        exists = name in self.sequencer.exchange.named_accounts
+        key = new_key() if request.new_key or not exists else ""
+        command = PutAccount(
+            name, request.role or DEFAULT_ROLE, request.risk_profile, key_hash(key) if key else b"", opening
+        )
+        outcome = await self.sequencer.execute(command)
+        codec.require_done(outcome)
+        return v1.PutAccountResponse(account_id=outcome.account, api_key=key, journal_seq=outcome.journal_seq)
+
+    @unary
+    async def PutRiskProfile(self, request: v1.PutRiskProfileRequest, context: Context) -> v1.PutRiskProfileResponse:
+        self.access.operator(context)
+        if not request.name:
+            raise invalid_request("name is needed", "name")
+        outcome = await self.sequencer.execute(PutRiskProfile(RiskProfile(request.name, request.no_position_limit)))
+        codec.require_done(outcome)
+        return v1.PutRiskProfileResponse(journal_seq=outcome.journal_seq)
+
+    @unary
+    async def CreateInvite(self, request: v1.CreateInviteRequest, context: Context) -> v1.CreateInviteResponse:
+        self.access.operator(context)
+        invite = new_key()
+        outcome = await self.sequencer.execute(CreateInvite(key_hash(invite), request.role))
+        codec.require_done(outcome)
+        return v1.CreateInviteResponse(invite=invite, journal_seq=outcome.journal_seq)
+
+    @unary
+    async def GetStateDigest(self, request: v1.GetStateDigestRequest, context: Context) -> v1.StateDigest:
+        self.access.operator(context)
+        sequencer = self.sequencer
+        digest, seq = await sequencer.ask(lambda: (sequencer.exchange.digest(), sequencer.seq))
+        return v1.StateDigest(digest=digest, journal_seq=seq)

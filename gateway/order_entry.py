@@ -1,0 +1,156 @@
+"""OrderEntry servicer: one order a call, or batches of instructions on a stream.
+
+A call is decoded, applied and buffered in one go; then it waits for `reply`. On a Session the whole of an Instructions
+message is applied in one turn of the loop, so that it shares one commit, and its Results leave in one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Any
+
+import grpc
+
+from engine.commands import Command
+from engine.events import CancelAllOutcome, OrderOutcome
+from engine.views import BookView
+from gateway import codec
+from gateway.access import Access
+from gateway.market_data import book_query
+from gateway.refusals import Refused, Streams, invalid_request, streaming, unary
+from gateway.sequencer import Reply, Sequencer
+from outcry import v1
+
+SESSION_WINDOW = 64  # batches of one Session that wait for their commit or for the reader
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Timed = v1.NewOrder | v1.CancelRequest | v1.ReplaceRequest | v1.CancelAllRequest
+
+
+def valid_until(request: Timed) -> int | None:
+    return request.valid_until_ns if request.HasField("valid_until_ns") else None
+
+
+class OrderEntry(v1.OrderEntryServicer):
+    def __init__(self, access: Access, sequencer: Sequencer, streams: Streams) -> None:
+        self.access = access
+        self.sequencer = sequencer
+        self.streams = streams
+
+    @unary
+    async def SubmitOrder(self, request: v1.NewOrder, context: Context) -> v1.OrderResult:
+        command = codec.new_order(self.access.account(context), request)
+        return codec.order_result(await self.sequencer.execute(command, valid_until(request)))
+
+    @unary
+    async def CancelOrder(self, request: v1.CancelRequest, context: Context) -> v1.OrderResult:
+        command = codec.cancel_order(self.access.account(context), request)
+        return codec.order_result(await self.sequencer.execute(command, valid_until(request)))
+
+    @unary
+    async def ReplaceOrder(self, request: v1.ReplaceRequest, context: Context) -> v1.OrderResult:
+        command = codec.replace_order(self.access.account(context), request)
+        return codec.order_result(await self.sequencer.execute(command, valid_until(request)))
+
+    @unary
+    async def CancelAll(self, request: v1.CancelAllRequest, context: Context) -> v1.CancelAllResult:
+        command = codec.cancel_all(self.access.account(context), request)
+        return codec.cancel_all_result(await self.sequencer.execute(command, valid_until(request)))
+
+    @unary
+    async def ValidateOrder(self, request: v1.NewOrder, context: Context) -> v1.OrderResult:
+        command = codec.new_order(self.access.account(context), request)
+        sequencer = self.sequencer
+        outcome = await sequencer.ask(lambda: sequencer.exchange.validate(sequencer.now_ns(), command))
+        return codec.order_result(outcome)
+
+    @streaming
+    async def Session(self, requests: AsyncIterator[v1.Instructions], context: Context) -> None:
+        account = self.access.account(context)
+        window: asyncio.Queue[Batch | None] = asyncio.Queue(SESSION_WINDOW)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.read(account, requests, window))
+            while (batch := await window.get()) is not None:
+                await batch.done
+                await context.write(v1.Results(results=batch.results()))
+
+    async def read(
+        self, account: int, requests: AsyncIterator[v1.Instructions], window: asyncio.Queue[Batch | None]
+    ) -> None:
+        async for message in requests:
+            batch = Batch(message.instructions)
+            for index, instruction in enumerate(message.instructions):
+                self.instruct(account, instruction, partial(batch.answer, index))
+            await window.put(batch)
+        await window.put(None)
+
+    def instruct(self, account: int, instruction: v1.Instruction, reply: Reply) -> None:
+        """Sequence one instruction; what is wrong with its form is answered in its place."""
+        kind = instruction.WhichOneof("instruction")
+        try:
+            if kind == "get_order_book":
+                self.sequencer.query(book_query(self.sequencer, instruction.get_order_book), reply)
+            elif kind is None:
+                raise invalid_request("an instruction is empty", "instruction")
+            else:
+                request = getattr(instruction, kind)
+                self.sequencer.submit(DECODE[kind](account, request), reply, valid_until(request))
+        except Refused as refused:
+            reply(refused)
+
+
+DECODE: dict[str, Callable[[int, Any], Command]] = {
+    "submit": codec.new_order,
+    "cancel": codec.cancel_order,
+    "replace": codec.replace_order,
+    "cancel_all": codec.cancel_all,
+}
+
+
+class Batch:
+    """The answers to one Instructions message, in its order."""
+
+    def __init__(self, instructions: Sequence[v1.Instruction]) -> None:
+        self.instructions = instructions
+        self.answers: list[object] = [None] * len(instructions)
+        self.missing = len(instructions)
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not instructions:
+            self.done.set_result(None)
+
+    def answer(self, index: int, answer: object) -> None:
+        self.answers[index] = answer
+        self.missing -= 1
+        if not self.missing and not self.done.done():
+            self.done.set_result(None)
+
+    def results(self) -> list[v1.Result]:
+        return [result(*pair) for pair in zip(self.instructions, self.answers, strict=True)]
+
+
+def result(instruction: v1.Instruction, answer: object) -> v1.Result:
+    request_id = instruction.request_id
+    match answer:
+        case OrderOutcome():
+            return v1.Result(request_id=request_id, order=codec.order_result(answer))
+        case CancelAllOutcome():
+            return v1.Result(request_id=request_id, cancel_all=codec.cancel_all_result(answer))
+        case (BookView() as view, int(time_ns)):
+            return v1.Result(request_id=request_id, order_book=codec.order_book(view, time_ns))
+        case Refused():
+            return refused_result(instruction, answer.reject())
+    raise TypeError(f"no result for {type(answer).__name__}")
+
+
+def refused_result(instruction: v1.Instruction, reject: v1.Reject) -> v1.Result:
+    """What never reached the engine: refused in the form of the answer that was asked for."""
+    request_id = instruction.request_id
+    kind = instruction.WhichOneof("instruction")
+    if kind in ("submit", "cancel", "replace"):
+        order = v1.OrderResult(status=v1.ORDER_STATUS_REJECTED, reject=reject)
+        return v1.Result(request_id=request_id, order=order)
+    if kind == "cancel_all":
+        return v1.Result(request_id=request_id, cancel_all=v1.CancelAllResult(reject=reject))
+    return v1.Result(request_id=request_id, reject=reject)

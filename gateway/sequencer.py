@@ -1,0 +1,247 @@
+"""The one writer: stamp, apply, buffer, commit, answer, publish.
+
+    submit ─▶ apply ─▶ journal buffer ─┐            the rest of the turn adds to the same batch
+                                       │
+    commit (once per turn) ─▶ journal ─┤ durable
+                                       │
+    release ◀──────────────────────────┘ event log, replies in order, feeds, market data
+
+Everything between the arrival of a command and the buffer is plain calls within one turn of the loop. Matching runs
+before the sync; nothing that it says leaves before. While a batch is on its way to the disk, what arrives is the next
+batch. Queries take the same way without a journal entry: they see what has been applied, and are answered after the
+commit of it.
+
+A command that fails to apply, or a batch that fails to commit, ends the process: every request that waits is told
+`unknown`, and nothing is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from msgspec import Struct
+
+from engine.commands import AdvanceTime, Command, NewOrder
+from engine.events import Event
+from engine.exchange import Exchange
+from gateway.event_log import EventLog, Record, private
+from gateway.journal import Journal
+from gateway.refusals import Refused, failed, overloaded, support_reference, timed_out, unavailable
+
+PENDING_LIMIT = 50_000  # commands applied and not yet durable
+HEARTBEAT_S = 0.05
+
+Result = TypeVar("Result")
+Reply = Callable[[Any], None]  # called once, with an outcome (or a query's result), or with a Refused
+log = structlog.get_logger()
+
+
+class Waiting(Struct):
+    """A command or query whose answer leaves when its batch is durable. `deadline_ns` is monotonic; 0 is none."""
+
+    seq: int
+    time_ns: int
+    events: list[Event]
+    answer: object
+    reply: Reply
+    deadline_ns: int = 0
+
+
+class Publisher(Protocol):
+    def publish(self, batch: list[Waiting]) -> None:
+        """Tell readers what a durable batch said. Called once per batch, in order; must not block."""
+
+
+class Sequencer:
+    """Owns the exchange and its journal. `publishers` are told of every durable batch, after its senders.
+
+    `clock` is wall time and `monotonic` measures deadlines, both in nanoseconds. `on_failure` must end the process.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        journal: Journal,
+        event_log: EventLog,
+        *,
+        publishers: tuple[Publisher, ...] = (),
+        on_failure: Callable[[], None],
+        clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], int] = time.monotonic_ns,
+        pending_limit: int = PENDING_LIMIT,
+    ) -> None:
+        self.exchange = exchange
+        self.journal = journal
+        self.event_log = event_log
+        self.publishers = publishers
+        self.on_failure = on_failure
+        self.clock = clock
+        self.monotonic = monotonic
+        self.pending_limit = pending_limit
+        self.loop = asyncio.get_running_loop()
+        self.seq = journal.last_seq
+        self.time_ns = journal.last_time_ns
+        self.pending: list[Waiting] = []
+        self.in_flight: list[Waiting] = []
+        self.committing = False
+        self.stopped = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.heartbeat = self.loop.call_later(HEARTBEAT_S, self.beat)
+
+    def submit(self, command: Command, reply: Reply, valid_until_ns: int | None = None) -> None:
+        """Apply now, answer after this turn's commit: with the outcome, or with what kept it from being one.
+
+        After `valid_until_ns` (wall time) the command is refused and never executed, unless it is a retry of one that
+        was; once it is applied, passing that time answers `unknown`.
+        """
+        if self.stopped:
+            reply(unavailable("The engine is stopping"))
+            return
+        if len(self.pending) + len(self.in_flight) >= self.pending_limit:
+            reply(overloaded("Too many commands wait for the disk", pending_limit=self.pending_limit))
+            return
+        deadline_ns = 0
+        if valid_until_ns is not None:
+            left_ns = valid_until_ns - self.clock()
+            if left_ns <= 0 and not self.is_retry(command):
+                reply(timed_out("gateway", "not_executed"))
+                return
+            deadline_ns = self.monotonic() + max(left_ns, 1)
+        self.sequence(command, reply, deadline_ns)
+
+    def is_retry(self, command: Command) -> bool:
+        return isinstance(command, NewOrder) and self.exchange.is_known(command.account, command.client_order_id)
+
+    def sequence(self, command: Command, reply: Reply, deadline_ns: int = 0) -> None:
+        """Stamp, apply and buffer. What was to expire before this moment expires first."""
+        now_ns = self.now_ns()
+        if now_ns >= self.exchange.next_expiry_ns:
+            self.apply(now_ns, AdvanceTime(), ignore, 0)
+        self.apply(now_ns, command, reply, deadline_ns)
+
+    def now_ns(self) -> int:
+        """Journal time: it never goes back, whatever the clock does."""
+        return max(self.clock(), self.time_ns)
+
+    def apply(self, now_ns: int, command: Command, reply: Reply, deadline_ns: int) -> None:
+        seq = self.seq + 1
+        try:
+            events = self.exchange.apply(seq, now_ns, command)
+        except Exception:  # the state can no longer be trusted, so the process ends
+            log.exception("apply_failed", seq=seq, command=command)
+            self.pending.append(Waiting(0, 0, [], None, reply))
+            self.fail()
+            return
+        self.seq, self.time_ns = seq, now_ns
+        self.journal.append(seq, now_ns, command)
+        self.pending.append(Waiting(seq, now_ns, events, events[-1], reply, deadline_ns))
+        if not self.committing:
+            self.committing = True
+            self.idle.clear()
+            self.loop.call_soon(self.commit)
+
+    def query(self, question: Callable[[], Result], reply: Callable[[Result | Refused], None]) -> None:
+        """Answer `question` with the state as it is now, once all of that state is durable."""
+        if self.stopped:
+            reply(unavailable("The engine is stopping"))
+            return
+        answer = question()
+        batch = self.pending or self.in_flight
+        if batch:
+            batch.append(Waiting(0, 0, [], answer, reply))
+        else:
+            reply(answer)
+
+    def commit(self) -> None:
+        if not self.stopped:
+            self.in_flight, self.pending = self.pending, []
+            self.journal.commit(self.release)
+
+    def release(self, error: BaseException | None) -> None:
+        """The batch in flight is durable: let out what it says, and send the next one on its way."""
+        if self.stopped:
+            return
+        if error is not None:
+            log.critical("commit_failed", error=repr(error), last_seq=self.seq)
+            self.fail()
+            return
+        batch = self.in_flight
+        try:
+            self.event_log.append([Record(w.seq, w.time_ns, private(w.events)) for w in batch if w.seq])
+        except OSError as problem:
+            log.critical("event_log_failed", error=repr(problem))
+            self.fail()
+            return
+        self.in_flight = []
+        if self.pending:
+            self.commit()
+        else:
+            self.committing = False
+            self.idle.set()
+        for waiting in batch:
+            waiting.reply(waiting.answer)
+        for publisher in self.publishers:
+            publisher.publish(batch)
+
+    def beat(self) -> None:
+        """Time passes: expire what is due, and answer those who wait for a disk that does not answer."""
+        if self.stopped:
+            return
+        self.heartbeat = self.loop.call_later(HEARTBEAT_S, self.beat)
+        now_ns = self.now_ns()
+        if now_ns >= self.exchange.next_expiry_ns:
+            self.apply(now_ns, AdvanceTime(), ignore, 0)
+        monotonic_ns = self.monotonic()
+        for waiting in (*self.in_flight, *self.pending):
+            if 0 < waiting.deadline_ns <= monotonic_ns:
+                waiting.reply(timed_out("settlement", "unknown"))
+                waiting.reply, waiting.deadline_ns = ignore, 0
+
+    def fail(self) -> None:
+        """End: nobody can say any more what is durable."""
+        reference = support_reference()
+        log.critical("engine_failed", reference=reference)
+        self.stopped = True
+        for waiting in (*self.in_flight, *self.pending):
+            waiting.reply(failed("settlement", "unknown", reference))
+        self.in_flight, self.pending = [], []
+        self.idle.set()
+        self.on_failure()
+
+    async def execute(self, command: Command, valid_until_ns: int | None = None) -> Any:
+        """Submit for a caller that awaits: return the outcome, or raise what kept it from being one."""
+        future = self.loop.create_future()
+        self.submit(command, partial(settle, future), valid_until_ns)
+        return await future
+
+    async def ask(self, question: Callable[[], Result]) -> Result:
+        """Query for a caller that awaits."""
+        future: asyncio.Future[Result] = self.loop.create_future()
+        self.query(question, partial(settle, future))
+        return await future
+
+    async def close(self) -> None:
+        """Finish what has been accepted, then take nothing more."""
+        await self.idle.wait()
+        self.stopped = True
+        self.heartbeat.cancel()
+
+
+def settle(future: asyncio.Future[Any], answer: object) -> None:
+    """The reply of a caller that awaits, and may have gone."""
+    if future.done():
+        return
+    if isinstance(answer, Refused):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+
+
+def ignore(_: object) -> None:
+    """The reply of a command that nobody waits for."""

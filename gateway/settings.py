@@ -1,0 +1,47 @@
+"""The gateway's settings: one frozen object, read once from flags and `OUTCRY_...` variables."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gateway.journal import Durability
+
+
+class Registration(StrEnum):
+    """Who may register. VENUE: what venue.toml says."""
+
+    VENUE = "venue"
+    OPEN = "open"
+    CLOSED = "closed"
+    INVITE = "invite"
+
+
+class Settings(BaseSettings):
+    """Run the engine: the gRPC service over one journal."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="OUTCRY_",
+        frozen=True,
+        extra="ignore",
+        cli_prog_name="python -m gateway",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+    )
+
+    grpc: str = Field("127.0.0.1:50051", description="HOST:PORT to listen on; port 0 takes a free one")
+    data: Path = Field(Path("data"), description="folder of the journal, the event log and the keys")
+    venue: Path | None = Field(None, description="venue.toml to apply at start; the built-in one when absent")
+    durability: Durability = Field(Durability.FSYNC, description="when a command counts as durable")
+    registration: Registration = Field(Registration.VENUE, description="who may register")
+    transport: Literal["grpcio"] = Field("grpcio", description="the gRPC server")
+    tls_cert: Path | None = Field(None, description="PEM certificate chain; turns TLS on")
+    tls_key: Path | None = Field(None, description="PEM private key of the certificate")
+    tls_client_ca: Path | None = Field(None, description="PEM roots that clients' certificates must come from")
+    allow_plaintext: bool = Field(False, description="serve without TLS on an address that is not loopback")
+    registrations_per_minute: int = Field(600, gt=0, description="registrations a minute from one address")
+    lifeline_fd: int | None = Field(None, description="stop when this file descriptor reaches its end")
