@@ -1,0 +1,319 @@
+"""The client for asyncio. Every method is a thin performance of a value from `calls`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from copy import copy
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import grpc
+import grpc.aio
+
+from outcry import calls, decoding, models, v1
+from outcry.calls import Call, InstrumentOptions
+from outcry.channels import Link, Metadata, keyed, open_async_channel
+from outcry.encoding import Number, OrderOptions
+from outcry.errors import ExchangeError
+from outcry.failures import exception, session_ended, session_stalled
+from outcry.feeds import ExecutionReader, Gap, MarketDataReader, Reader, Retrying
+
+Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+
+
+class AsyncClient:
+    """An account's way to the exchange. Numbers go in as Decimal, int or str, and come out as Decimal.
+
+    A refusal raises a subclass of `ExchangeError`; see `outcry.errors` for what each one means. The channel opens at
+    first use, in the running loop. A channel that is given stays open when the client is closed. `timeout_s` bounds
+    each call that does not say otherwise.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:50051",
+        api_key: str | None = None,
+        *,
+        root_certificates: bytes | None = None,
+        channel: grpc.aio.Channel | None = None,
+        timeout_s: float = 5.0,
+        metadata: Metadata = (),
+    ) -> None:
+        self._link: Link[grpc.aio.Channel] = Link(lambda: channel or open_async_channel(address, root_certificates))
+        self._owns_channel = channel is None
+        self._timeout_s = timeout_s
+        self._given = tuple(metadata)
+        self._metadata = keyed(self._given, api_key)
+
+    async def close(self) -> None:
+        if self._owns_channel and self._link.channel is not None:
+            await self._link.channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def with_key(self, api_key: str | None, metadata: Metadata = ()) -> Self:
+        """A client for another account on the same channel; `metadata` is added to this one's. Needs no closing."""
+        other = copy(self)
+        other._owns_channel = False
+        other._given = (*self._given, *metadata)
+        other._metadata = keyed(other._given, api_key)
+        return other
+
+    async def _perform(self, call: Call[Answer], timeout_s: float | None = None) -> Answer:
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            answer = await call.method(self._link.stubs)(call.request, timeout=limit_s, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise exception(error, changes=call.changes, timeout_s=limit_s) from error
+        return call.read(answer)
+
+    async def submit_order(
+        self,
+        instrument_id: str,
+        side: str,
+        quantity: Number,
+        price: Number | None = None,
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[OrderOptions],
+    ) -> models.OrderResult:
+        """Enter an order (see `OrderOptions` for the rest it may say) and return its state after it was matched."""
+        return await self._perform(calls.submit_order(instrument_id, side, quantity, price, **options), timeout_s)
+
+    async def buy(
+        self,
+        instrument_id: str,
+        quantity: Number,
+        price: Number | None = None,
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[OrderOptions],
+    ) -> models.OrderResult:
+        return await self._perform(calls.submit_order(instrument_id, "buy", quantity, price, **options), timeout_s)
+
+    async def sell(
+        self,
+        instrument_id: str,
+        quantity: Number,
+        price: Number | None = None,
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[OrderOptions],
+    ) -> models.OrderResult:
+        return await self._perform(calls.submit_order(instrument_id, "sell", quantity, price, **options), timeout_s)
+
+    async def validate_order(
+        self,
+        instrument_id: str,
+        side: str,
+        quantity: Number,
+        price: Number | None = None,
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[OrderOptions],
+    ) -> models.OrderResult:
+        """Judge an order as `submit_order` would, and change nothing."""
+        return await self._perform(calls.validate_order(instrument_id, side, quantity, price, **options), timeout_s)
+
+    async def cancel_order(
+        self,
+        order_id: int | None = None,
+        *,
+        client_order_id: str | None = None,
+        valid_until_ns: int | None = None,
+        timeout_s: float | None = None,
+    ) -> models.OrderResult:
+        """Cancel what is left of an order, named by one of its ids."""
+        return await self._perform(calls.cancel_order(order_id, client_order_id, valid_until_ns), timeout_s)
+
+    async def replace_order(
+        self,
+        order_id: int | None = None,
+        *,
+        client_order_id: str | None = None,
+        quantity: Number | None = None,
+        price: Number | None = None,
+        valid_until_ns: int | None = None,
+        timeout_s: float | None = None,
+    ) -> models.OrderResult:
+        """Give an order a new total quantity (what is filled included), a new price, or both."""
+        call = calls.replace_order(order_id, client_order_id, quantity, price, valid_until_ns)
+        return await self._perform(call, timeout_s)
+
+    async def cancel_all(
+        self,
+        instrument_id: str = "",
+        side: str | None = None,
+        *,
+        valid_until_ns: int | None = None,
+        timeout_s: float | None = None,
+    ) -> models.CancelAllResult:
+        """Cancel the account's open orders: in one instrument or all (""), on one side or both (None)."""
+        return await self._perform(calls.cancel_all(instrument_id, side, valid_until_ns), timeout_s)
+
+    async def order(self, order_id: int | None = None, *, client_order_id: str | None = None) -> models.Order:
+        return await self._perform(calls.order(order_id, client_order_id))
+
+    async def orders(self, *, include_closed: bool = False, instrument_id: str = "") -> list[models.Order]:
+        """The account's orders, oldest first: the open ones, or all that are kept."""
+        orders: list[models.Order] = []
+        more = True
+        while more:
+            after = orders[-1].order_id if orders else 0
+            page = await self._perform(calls.orders_page(include_closed, instrument_id, after))
+            orders += page.orders
+            more = page.more and bool(page.orders)
+        return orders
+
+    async def positions(self) -> models.Positions:
+        return await self._perform(calls.positions())
+
+    async def balances(self) -> models.Balances:
+        return await self._perform(calls.balances())
+
+    async def register(self, team_name: str, role: str = "", invite: str = "") -> models.Registration:
+        """Make an account. Its key is in the answer, and is not shown again."""
+        return await self._perform(calls.register(team_name, role, invite))
+
+    async def instruments(self) -> list[models.Instrument]:
+        return await self._perform(calls.instruments())
+
+    async def order_book(self, instrument_id: str, depth: int = 0) -> models.OrderBook:
+        """The book, `depth` levels a side; 0: all there are."""
+        return await self._perform(calls.order_book(instrument_id, depth))
+
+    def market_data(
+        self, instruments: Iterable[str] = (), channels: Iterable[str] = ("book", "trades")
+    ) -> AsyncGenerator[models.MarketDataUpdate, None]:
+        """Public updates of some instruments, or all: first each one's book, then what changes.
+
+        After a lost link a fresh book comes in place of what was missed. Raises what opening again cannot mend.
+        """
+        return self._read(MarketDataReader(instruments, channels), Retrying(True))
+
+    def executions(
+        self, from_seq: int | None = None, *, reconnect: bool = True
+    ) -> AsyncGenerator[models.ExecutionReport, None]:
+        """The account's events after number `from_seq`, for ever; None: those from when the stream opens.
+
+        A lost link is mended and the stream goes on with the next number: nothing is missing and nothing comes twice.
+        A gap that cannot be closed raises SequenceOutOfRange. To start from what is known, begin with the `seq` of
+        `positions()`.
+        """
+        return self._read(ExecutionReader(from_seq), Retrying(reconnect))
+
+    async def _read(self, reader: Reader[Item], retrying: Retrying) -> AsyncGenerator[Item, None]:
+        while True:
+            failure: ExchangeError | Gap | None = None
+            stream = reader.method(self._link.stubs)(reader.request(), metadata=self._metadata)
+            try:
+                async for message in stream:
+                    retrying.progress()
+                    for item in reader.take(message):
+                        yield item
+            except grpc.aio.AioRpcError as error:
+                failure = exception(error, changes=False, timeout_s=None)
+            except Gap as gap:
+                failure = gap
+            finally:
+                stream.cancel()
+            await asyncio.sleep(retrying.wait_s(failure))
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A stream of instructions and results. Leaving it waits until all that was sent is answered."""
+        stream = self._link.stubs.orders.Session(metadata=self._metadata)
+        session = Session(stream)
+        try:
+            yield session
+            await asyncio.wait_for(session.finish(), self._timeout_s)
+        except TimeoutError:
+            raise session_stalled(self._timeout_s) from None
+        finally:
+            stream.cancel()
+
+    async def put_instrument(
+        self,
+        instrument_id: str,
+        tick_size: Number,
+        lot_size: Number,
+        quote_asset: str,
+        **options: Unpack[InstrumentOptions],
+    ) -> int:
+        """Create or change an instrument; returns the command's journal number. Needs an operator's key."""
+        return await self._perform(calls.put_instrument(instrument_id, tick_size, lot_size, quote_asset, **options))
+
+    async def put_account(
+        self,
+        name: str,
+        *,
+        role: str = "",
+        risk_profile: str = "",
+        opening_balances: Mapping[str, Number] | None = None,
+        new_key: bool = False,
+    ) -> models.AccountKey:
+        """Create an account, or change the one an operator made under this name. Needs an operator's key."""
+        return await self._perform(calls.put_account(name, role, risk_profile, opening_balances, new_key))
+
+    async def put_risk_profile(self, name: str, *, no_position_limit: bool = False) -> int:
+        """Create or change a risk profile; returns the command's journal number. Needs an operator's key."""
+        return await self._perform(calls.put_risk_profile(name, no_position_limit))
+
+    async def create_invite(self, role: str = "") -> str:
+        """An invite that is good for one registration, with `role` where it is named. Needs an operator's key."""
+        return await self._perform(calls.create_invite(role))
+
+    async def state_digest(self) -> models.StateDigest:
+        """The digest of the exchange's state. Needs an operator's key."""
+        return await self._perform(calls.state_digest())
+
+
+class Session:
+    """A stream of instructions, answered in order, one batch of results for each batch sent.
+
+    Make instructions with `outcry.encoding.instruction`. One task may send while another reads.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def send(self, instructions: Iterable[v1.Instruction]) -> None:
+        """Send one batch. Returns when it is on its way, not when it is answered."""
+        try:
+            await self._stream.write(v1.Instructions(instructions=instructions))
+        except grpc.aio.AioRpcError as error:
+            raise exception(error, changes=True, timeout_s=None) from error
+        except asyncio.InvalidStateError:
+            raise session_ended() from None
+
+    async def receive(self) -> v1.Results | None:
+        """The next batch of results as it came; None after the last one."""
+        try:
+            batch = await self._stream.read()
+        except grpc.aio.AioRpcError as error:
+            raise exception(error, changes=True, timeout_s=None) from error
+        return None if batch is grpc.aio.EOF else batch
+
+    async def batches(self) -> AsyncGenerator[list[models.SessionResult], None]:
+        while (batch := await self.receive()) is not None:
+            yield [decoding.session_result(result) for result in batch.results]
+
+    async def __aiter__(self) -> AsyncGenerator[models.SessionResult, None]:
+        async for batch in self.batches():
+            for result in batch:
+                yield result
+
+    async def finish(self) -> None:
+        """Send nothing more, and wait until all that was sent is answered."""
+        await self._stream.done_writing()
+        while await self.receive() is not None:
+            pass
