@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
-from queue import SimpleQueue
+from queue import Full, Queue
 from threading import Timer
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -17,12 +17,15 @@ from outcry import calls, decoding, models, v1
 from outcry.calls import Call, InstrumentOptions
 from outcry.channels import Link, Metadata, keyed, open_channel
 from outcry.encoding import Number, OrderOptions
-from outcry.errors import ExchangeError
+from outcry.errors import ExchangeError, Unavailable
 from outcry.failures import exception, session_ended, session_stalled
 from outcry.feeds import ExecutionReader, Gap, MarketDataReader, Reader, Retrying
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
+
+SESSION_WINDOW = 64  # batches of one session that wait for the link
+LIVENESS_CHECK_S = 0.1
 
 
 class Client:
@@ -230,15 +233,16 @@ class Client:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A stream of instructions and results. Leaving it waits until all that was sent is answered."""
-        batches: SimpleQueue[v1.Instructions | None] = SimpleQueue()
+        batches: Queue[v1.Instructions | None] = Queue(SESSION_WINDOW)
         stream = self._link.stubs.orders.Session(iter(batches.get, None), metadata=self._metadata)
         session = Session(batches, stream)
         try:
             yield session
             session.finish(self._timeout_s)
         finally:
-            batches.put(None)
             stream.cancel()
+            with suppress(Full):
+                batches.put_nowait(None)  # grpc's thread may wait for another one
 
     def put_instrument(
         self,
@@ -282,15 +286,19 @@ class Session:
     Make instructions with `outcry.encoding.instruction`. One thread may send while another reads.
     """
 
-    def __init__(self, batches: SimpleQueue[v1.Instructions | None], stream: Any) -> None:
+    def __init__(self, batches: Queue[v1.Instructions | None], stream: Any) -> None:
         self._batches = batches
         self._stream = stream
 
     def send(self, instructions: Iterable[v1.Instruction]) -> None:
         """Send one batch. Returns when it is on its way, not when it is answered."""
-        if not self._stream.is_active():
-            raise session_ended()
-        self._batches.put(v1.Instructions(instructions=instructions))
+        self._put(v1.Instructions(instructions=instructions))
+
+    def _put(self, batch: v1.Instructions | None) -> None:
+        while self._stream.is_active():
+            with suppress(Full):
+                return self._batches.put(batch, timeout=LIVENESS_CHECK_S)
+        raise session_ended()
 
     def receive(self) -> v1.Results | None:
         """The next batch of results as it came; None after the last one."""
@@ -310,7 +318,8 @@ class Session:
 
     def finish(self, timeout_s: float) -> None:
         """Send nothing more, and wait until all that was sent is answered."""
-        self._batches.put(None)
+        with suppress(Unavailable):  # what ended it comes with the results
+            self._put(None)
         stalled = Timer(timeout_s, self._stream.cancel)
         stalled.start()
         try:

@@ -1,0 +1,78 @@
+"""The command line: run an exchange, and trade on one.
+
+`engine` and `bridge` become other rooms' processes and pass their options through; `up` supervises both; `replay` plays
+a recorded day. The rest, in `trading`, are calls of the client. Every option is also an environment variable:
+`OUTCRY_GRPC`, `OUTCRY_API_KEY`, and with the command's name for those of one command, as `OUTCRY_BUY_PRICE`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+import outcry
+from outcry import trading, up
+
+PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+app = typer.Typer(
+    help="An exchange you can run.",
+    no_args_is_help=True,
+    context_settings={"auto_envvar_prefix": "OUTCRY"},
+    pretty_exceptions_enable=False,
+)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"outcry {outcry.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("up")(up.command)
+
+
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def engine(context: typer.Context) -> None:
+    """Run the engine alone: the gRPC service. Its options follow; see `outcry engine --help`."""
+    become("gateway", context.args)
+
+
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def bridge(context: typer.Context) -> None:
+    """Run the bridge alone: REST and WebSocket. Its options follow; see `outcry bridge --help`."""
+    become("rest_bridge", context.args)
+
+
+def become(module: str, arguments: list[str]) -> NoReturn:
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606  no shell is meant to be there
+
+
+app.command("buy")(trading.entry("buy"))
+app.command("sell")(trading.entry("sell"))
+app.command("cancel")(trading.cancel)
+app.command("orders")(trading.orders)
+app.command("positions")(trading.positions)
+app.command("book")(trading.book)
+
+
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def replay(context: typer.Context) -> None:
+    """Play a recorded day through an engine and compare. Its options follow; see `outcry replay --help`."""
+    from outcry.replay.command import command
+
+    player = typer.Typer(context_settings={"auto_envvar_prefix": "OUTCRY_REPLAY"}, pretty_exceptions_enable=False)
+    player.command()(command)
+    player(context.args, prog_name="outcry replay")

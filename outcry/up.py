@@ -1,0 +1,151 @@
+"""`outcry up`: an engine, a bridge and, with `--demo`, bots, as one thing that starts, keeps running and stops.
+
+Each child runs in this process's group and holds the read end of one pipe, the lifeline, whose only writer is this
+process: however it dies, the pipe ends and so do they. Ctrl-C in a terminal goes to the whole group, so children start
+with SIGINT blocked and are told to stop by SIGTERM, in order: bots, bridge, engine. The terminal stays quiet: what the
+children say is appended to DATA/logs, and the last of it is shown when one of them fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from outcry.supervision import Child, Ended, Lifeline, Supervisor, say
+
+READY_URLS = "outcry is up: docs {http}/docs, websocket {ws}/ws, gRPC {grpc}, API key {key}"
+
+
+class Durability(StrEnum):
+    FSYNC = "fsync"
+    WRITE = "write"
+
+
+class Transport(StrEnum):
+    NATIVE = "native"
+    GRPCIO = "grpcio"
+
+
+def command(
+    demo: Annotated[
+        bool, typer.Option("--demo", envvar="OUTCRY_DEMO", help="Add bots that trade on every instrument.")
+    ] = False,
+    grpc: Annotated[
+        str, typer.Option(envvar="OUTCRY_GRPC", help="HOST:PORT of the gRPC service; port 0 takes a free one.")
+    ] = "127.0.0.1:50051",
+    http: Annotated[
+        str, typer.Option(envvar="OUTCRY_HTTP", help="HOST:PORT of REST and WebSocket; port 0 takes a free one.")
+    ] = "127.0.0.1:8000",
+    data: Annotated[
+        Path, typer.Option(envvar="OUTCRY_DATA", help="Folder of journal, keys and logs.", file_okay=False)
+    ] = Path("data"),
+    venue: Annotated[
+        Path | None, typer.Option(envvar="OUTCRY_VENUE", help="venue.toml; else the built-in one.")
+    ] = None,
+    durability: Annotated[
+        Durability | None, typer.Option(envvar="OUTCRY_DURABILITY", help="When an order counts as safe.")
+    ] = None,
+    transport: Annotated[
+        Transport | None, typer.Option(envvar="OUTCRY_TRANSPORT", help="The engine's gRPC server.")
+    ] = None,
+) -> None:
+    """Run the whole exchange: engine and bridge, supervised. Ctrl-C stops it, and the next start goes on from there."""
+    flags = {"--venue": venue, "--durability": durability, "--transport": transport}
+    engine_flags = [text for flag, value in flags.items() if value is not None for text in (flag, str(value))]
+    raise typer.Exit(asyncio.run(run(grpc, http, data, engine_flags, demo)))
+
+
+async def run(grpc: str, http: str, data: Path, engine_flags: list[str], demo: bool) -> int:
+    """Run until SIGINT or SIGTERM; the exit status."""
+    try:
+        logs = make_logs(data)
+    except OSError as error:
+        say(f"--data {data}: {error.strerror}")
+        return 2
+    with Lifeline() as lifeline:
+        exchange = Exchange(grpc, http, data, engine_flags)
+        supervisor = Supervisor(exchange.children(logs, lifeline, demo))
+        say(f"starting; logs in {logs}")
+        running = asyncio.create_task(exchange.run(supervisor))
+        Interrupts(running, supervisor)
+        try:
+            await running
+        except asyncio.CancelledError:
+            say("stopping")
+            return 0
+        except Ended as ended:
+            say(str(ended))
+            return ended.status
+        finally:
+            await supervisor.stop()
+    return 0
+
+
+def make_logs(data: Path) -> Path:
+    logs = data / "logs"
+    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return logs
+
+
+class Exchange:
+    """What `up` runs: the children's commands, with the addresses that they were found to listen on."""
+
+    def __init__(self, grpc: str, http: str, data: Path, engine_flags: list[str]) -> None:
+        self.grpc = grpc
+        self.http = http
+        self.data = data
+        self.engine_flags = engine_flags
+
+    def children(self, logs: Path, lifeline: Lifeline, demo: bool) -> list[Child]:
+        """In the order of their start."""
+        self.engine = Child("engine", self.engine_command, logs, lifeline)
+        self.bridge = Child("bridge", self.bridge_command, logs, lifeline)
+        bots = [Child("demo", self.demo_command, logs, lifeline)] if demo else []
+        return [self.engine, self.bridge, *bots]
+
+    def engine_command(self) -> list[str]:
+        grpc = self.engine.ready.get("grpc", self.grpc)  # a restart keeps the port that the first start found
+        return ["-m", "gateway", "--grpc", grpc, "--data", str(self.data), *self.engine_flags]
+
+    def bridge_command(self) -> list[str]:
+        http = self.bridge.ready.get("http", self.http).removeprefix("http://")
+        key = str(self.data / "keys" / "bridge.key")
+        return ["-m", "rest_bridge", "--http", http, "--grpc", self.engine.ready["grpc"], "--service-key", key]
+
+    def demo_command(self) -> list[str]:
+        return ["-m", "outcry.demo", "--grpc", self.engine.ready["grpc"], "--data", str(self.data)]
+
+    async def run(self, supervisor: Supervisor) -> None:
+        await supervisor.start()
+        print(self.announcement(), flush=True)
+        await supervisor.watch()
+
+    def announcement(self) -> str:
+        http = self.bridge.ready["http"]
+        ws = http.replace("http", "ws", 1)
+        key = (self.data / "keys" / "demo.key").read_text().strip()
+        return READY_URLS.format(http=http, ws=ws, grpc=self.engine.ready["grpc"], key=key)
+
+
+class Interrupts:
+    """The first SIGINT or SIGTERM asks for an orderly stop, the second kills."""
+
+    def __init__(self, running: asyncio.Task[None], supervisor: Supervisor) -> None:
+        self.running = running
+        self.supervisor = supervisor
+        self.stopping = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self.interrupt)
+
+    def interrupt(self) -> None:
+        if self.stopping:
+            self.supervisor.kill()
+            os._exit(1)
+        self.stopping = True
+        self.running.cancel()
