@@ -1,0 +1,181 @@
+"""New orders: recognised if sent before, judged, accepted, matched, and then resting or ended."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from engine.accounts import Account
+from engine.book import rank_of
+from engine.commands import NewOrder
+from engine.events import Event, OrderAccepted, OrderOutcome, OrderRejected
+from engine.expiries import next_midnight_ns
+from engine.form import form_refusal
+from engine.market import Market
+from engine.matching import Matching, cancelled
+from engine.order import CANCELLED, Order, OrderType, TimeInForce
+from engine.outcomes import outcome_of, refused, unknown_account
+from engine.registry import HOUSE, Registry
+from engine.reject import Refusal, RejectReason
+from engine.risk import worth
+
+DAY, IOC, FOK = TimeInForce.DAY, TimeInForce.IOC, TimeInForce.FOK
+MARKET = OrderType.MARKET
+
+
+class Entry:
+    """Takes NewOrder commands. Order ids are counted here."""
+
+    def __init__(self, registry: Registry, matching: Matching) -> None:
+        self.registry = registry
+        self.matching = matching
+        self.accounts = registry.accounts
+        self.markets = registry.markets
+        self.last_order_id = 0
+
+    def new_order(self, seq: int, time_ns: int, command: NewOrder) -> list[Event]:
+        account = self.accounts.get(command.account)
+        if account is None:
+            return [self.refuse(command, 0, unknown_account(command.account), seq, time_ns)]
+        if (first := first_outcome(account, command)) is not None:
+            return [first]
+        order = self.judge(account, command, time_ns)
+        if isinstance(order, Refusal):
+            account.number += 1
+            name = command.instrument_id
+            event = OrderRejected(account.account_id, account.number, command.client_order_id, name, order)
+            return [event, self.refuse(command, account.number, order, seq, time_ns)]
+        return self.enter(order, seq, time_ns)
+
+    def validate(self, time_ns: int, command: NewOrder) -> OrderOutcome:
+        """What would become of the order; nothing changes. `new` and order id 0 where it would be accepted."""
+        account = self.accounts.get(command.account)
+        if account is None:
+            return self.refuse(command, 0, unknown_account(command.account), 0, time_ns)
+        if (first := first_outcome(account, command)) is not None:
+            return first
+        order = self.judge(account, command, time_ns)
+        if isinstance(order, Refusal):
+            return self.refuse(command, account.number, order, 0, time_ns)
+        return outcome_of(order, (), 0, time_ns)
+
+    def refuse(self, command: NewOrder, number: int, refusal: Refusal, seq: int, time_ns: int) -> OrderOutcome:
+        return refused(command.account, 0, command.client_order_id, number, refusal, seq, time_ns)
+
+    def judge(self, account: Account, command: NewOrder, time_ns: int) -> Order | Refusal:
+        """The order as it can be entered, or why it cannot. Changes nothing."""
+        if command.client_order_id in account.by_client_order_id:
+            words = f"Client order id is taken by another order: {command.client_order_id}"
+            return Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, words)
+        market = self.markets.get(command.instrument_id)
+        if market is None:
+            return self.unknown_instrument(command.instrument_id)
+        if account.account_id == HOUSE:
+            return unknown_account(HOUSE)
+        refusal = form_refusal(command, market.instrument, time_ns)
+        if refusal is not None:
+            return refusal
+        order = self.propose(account, command, market, time_ns)
+        return risk_refusal(order, market) or order
+
+    def unknown_instrument(self, name: str) -> Refusal:
+        texts: dict[str, str | list[str]] = {
+            "requested_instrument": name,
+            "available_instruments": sorted(self.markets),
+        }
+        return Refusal(RejectReason.INVALID_INSTRUMENT, f"Unknown instrument: {name}", {}, texts)
+
+    def propose(self, account: Account, command: NewOrder, market: Market, time_ns: int) -> Order:
+        """The order as it would be; it has no id yet, and nobody knows of it."""
+        side, price, quantity = command.side, command.price or 0, command.quantity
+        position = account.positions.get(command.instrument_id)
+        if position is None:
+            position = self.registry.position(account, market.instrument)
+        expires_at_ns = next_midnight_ns(time_ns) if command.time_in_force == DAY else command.expires_at_ns
+        return Order(
+            0,
+            account,
+            position,
+            command,
+            account.rates,
+            command.client_order_id,
+            side,
+            quantity,
+            price,
+            rank_of(side, price),
+            time_ns,
+            expires_at_ns,
+            quantity,
+        )
+
+    def enter(self, order: Order, seq: int, time_ns: int) -> list[Event]:
+        """Accept an order that was judged, trade it, and let the rest of it wait or end."""
+        command = order.content
+        market = self.markets[command.instrument_id]
+        events: list[Event] = [self.accept(order, command)]
+        fills = self.matching.match(order, market, events)
+        if order.remaining:
+            if command.order_type == MARKET:
+                self.cancel_rest(order, "no_liquidity", events)
+            elif command.time_in_force == IOC:
+                self.cancel_rest(order, "immediate_or_cancel", events)
+            else:
+                self.matching.rest(order, market)
+        market.publish_changes(events)
+        outcome = outcome_of(order, fills, seq, time_ns)
+        if order.client_order_id:
+            order.outcome = outcome
+        events.append(outcome)
+        return events
+
+    def accept(self, order: Order, command: NewOrder) -> OrderAccepted:
+        account = order.account
+        self.last_order_id = order.order_id = self.last_order_id + 1
+        account.number += 1
+        if command.instrument_id not in account.positions:
+            account.adopt(order.position)
+        account.keep(order)
+        return OrderAccepted(
+            account.account_id,
+            account.number,
+            order.order_id,
+            order.client_order_id,
+            command.instrument_id,
+            order.side,
+            command.order_type,
+            command.time_in_force,
+            order.quantity,
+            command.price,
+            order.expires_at_ns,
+        )
+
+    def cancel_rest(self, order: Order, reason: str, events: list[Event]) -> None:
+        left = self.matching.drop(order, CANCELLED)
+        events.append(cancelled(order, left, reason))
+
+
+def first_outcome(account: Account, command: NewOrder) -> OrderOutcome | None:
+    """What became of the same order when it was first sent, if the account still knows it."""
+    order = account.by_client_order_id.get(command.client_order_id)
+    if order is None or order.outcome is None or not same_content(order.content, command):
+        return None
+    return replace(order.outcome, duplicate=True)
+
+
+def same_content(first: NewOrder, second: NewOrder) -> bool:
+    """Whether two commands ask for the same: every field counts but attempt and channel."""
+    return first == replace(second, attempt=first.attempt, channel=first.channel)
+
+
+def risk_refusal(order: Order, market: Market) -> Refusal | None:
+    """Why the order may not be, as things stand, if so. Changes nothing."""
+    amount = worth(order, market.book)
+    for check in order.position.checks:
+        refusal = check(order, market, amount)
+        if refusal is not None:
+            return refusal
+    if order.content.time_in_force == FOK:
+        available, _ = market.book.reach(order.side, order.rank, order.remaining)
+        if available < order.remaining:
+            amounts = {"order_quantity": order.remaining, "available_quantity": available}
+            return Refusal(RejectReason.FOK_NOT_FILLABLE, "Not enough quantity to fill the order at once", amounts)
+    return None

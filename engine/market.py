@@ -1,0 +1,33 @@
+"""One instrument at work: its listing, its book, and the public numbers of what happens in it."""
+
+from __future__ import annotations
+
+from engine.accounts import Balance
+from engine.book import Book
+from engine.events import BookChanged, Event
+from engine.instrument import Instrument
+
+
+class Market:
+    """`number` is the last public event's; `house` is the venue's own balance of the quote asset, which takes fees."""
+
+    __slots__ = ("book", "has_traded", "house", "instrument", "number")
+
+    def __init__(self, instrument: Instrument, house: Balance) -> None:
+        self.instrument = instrument
+        self.house = house
+        self.book = Book()
+        self.number = 0
+        self.has_traded = False
+
+    def publish_changes(self, events: list[Event]) -> None:
+        """Say which levels the command changed, once each, with what they have come to."""
+        changes = self.book.changes
+        if not changes:
+            return
+        self.book.changes = []
+        if len(changes) > 1:
+            last = {(side, price): quantity for side, price, quantity in changes}
+            changes = [(side, price, quantity) for (side, price), quantity in last.items()]
+        self.number += 1
+        events.append(BookChanged(self.instrument.instrument_id, self.number, tuple(changes)))
