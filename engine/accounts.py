@@ -98,7 +98,7 @@ class Account(Struct, gc=False):
     balances: dict[str, Balance] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
     orders: dict[int, Order] = field(default_factory=dict)
-    open: dict[int, Order] = field(default_factory=dict)
+    resting: dict[int, Order] = field(default_factory=dict)
     by_client_order_id: dict[str, Order] = field(default_factory=dict)
     history: list[Order] = field(default_factory=list)
     closed: deque[Order] = field(default_factory=deque)

@@ -151,7 +151,7 @@ class Amendment:
             return [CancelAllOutcome(command.account, (), account.number, seq, time_ns, refusal)]
         orders = [
             order
-            for order in account.open.values()
+            for order in account.resting.values()
             if (not name or order.content.instrument_id == name) and side in (EITHER_SIDE, order.side)
         ]
         events: list[Event] = []

@@ -54,7 +54,7 @@ class Matching:
         expose(order)
         hold(order, order.remaining)
         market.book.rest(order)
-        order.account.open[order.order_id] = order
+        order.account.resting[order.order_id] = order
         if order.expires_at_ns is not None:
             self.expiries.add(order, order.expires_at_ns)
 
@@ -74,7 +74,7 @@ class Matching:
     def close(self, order: Order) -> None:
         """An order has ended: it waits for nothing any more, and counts among the account's last."""
         account = order.account
-        if account.open.pop(order.order_id, None) is not None and order.expires_at_ns is not None:
+        if account.resting.pop(order.order_id, None) is not None and order.expires_at_ns is not None:
             self.expiries.discard(order, order.expires_at_ns)
         account.close(order, self.registry.venue.kept_closed_orders)
 
