@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
+from msgspec import structs
 
 from outcry import decoding, models, v1
 from outcry.channels import Stubs
@@ -79,29 +80,55 @@ class ExecutionReader:
 
 
 class MarketDataReader:
-    """Reads public updates. With books and trades both, every number is seen, so that a gap shows."""
+    """Reads public updates. With books and trades both, every number is seen, so that a gap shows.
+
+    What was lost, by a slow reader or with the link, is said: the next update of the instrument is marked `conflated`.
+    """
 
     def __init__(self, instruments: Iterable[str], channels: Iterable[str]) -> None:
         self.message = market_data_request(instruments, channels)
         self.complete = {v1.MARKET_DATA_CHANNEL_BOOK, v1.MARKET_DATA_CHANNEL_TRADES} <= set(self.message.channels)
         self.last: dict[str, int] = {}
+        self.last_trade: dict[str, int] = {}
+        self.lost: set[str] = set()
         self.method = lambda stubs: stubs.market_data.StreamMarketData
 
     def request(self) -> v1.StreamMarketDataRequest:
+        self.lost.update(self.last)
         return self.message
 
     def take(self, message: v1.MarketDataUpdate) -> Iterator[models.MarketDataUpdate]:
         kind = message.WhichOneof("update")
-        if kind in ("change", "trade"):
-            last = self.last.get(message.instrument_id, message.seq - 1)
-            if message.seq <= last:
-                return
-            if self.complete and message.seq != last + 1:
-                raise Gap(last, message.seq)
-        if kind != "ticker":
+        if kind is None and message.conflated:
+            self.lost.add(message.instrument_id)
+        if kind in ("change", "trade") and not self.is_next(message, kind):
+            return
+        if kind == "book":
             self.last[message.instrument_id] = message.seq
-        if update := decoding.market_data_update(message):
-            yield update
+        elif kind != "ticker":
+            self.last[message.instrument_id] = max(message.seq, self.last.get(message.instrument_id, 0))
+        update = decoding.market_data_update(message)
+        if update is not None:
+            yield self.marked(update)
+
+    def is_next(self, message: v1.MarketDataUpdate, kind: str) -> bool:
+        """Whether it is news. A trade may come after a book that is newer: books tell of no trades."""
+        last = self.last.get(message.instrument_id, message.seq - 1)
+        if kind == "trade":
+            if message.seq <= self.last_trade.get(message.instrument_id, 0):
+                return False
+            self.last_trade[message.instrument_id] = message.seq
+        elif message.seq <= last:
+            return False
+        if self.complete and message.seq > last + 1:
+            raise Gap(last, message.seq)
+        return True
+
+    def marked(self, update: models.MarketDataUpdate) -> models.MarketDataUpdate:
+        if update.instrument_id not in self.lost or isinstance(update.update, models.Ticker):
+            return update
+        self.lost.discard(update.instrument_id)
+        return structs.replace(update, conflated=True)
 
 
 class Retrying:
