@@ -1,0 +1,1 @@
+"""One module per documented contract: what a call reads, what it asks the engine, and what it answers."""

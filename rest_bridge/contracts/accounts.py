@@ -1,0 +1,67 @@
+"""Registration, and what an account holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from starlette.responses import Response
+
+from outcry.models import Balance
+from rest_bridge.answers import answer
+from rest_bridge.bodies import REGISTRATION
+from rest_bridge.calls import Call
+from rest_bridge.decimals import quantity
+from rest_bridge.identifiers import account_name
+
+log = structlog.get_logger()
+
+
+class Registrar:
+    """Opens accounts. The service key in `key_file` lets the bridge say for which address it asks."""
+
+    def __init__(self, key_file: Path) -> None:
+        self.key_file = key_file
+
+    async def register(self, call: Call) -> Response:
+        body = await call.body(REGISTRATION, ("team_name",))
+        client = call.exchange.with_key(None, self.forwarded(call))
+        made = await client.register(body["team_name"], body.get("role", ""), body.get("invite", ""))
+        account = {
+            "team_id": account_name(made.account_id),
+            "team_name": made.team_name,
+            "role": made.role,
+            "api_key": made.api_key,
+        }
+        return answer(call.request_id, data=account, also=account)
+
+    def forwarded(self, call: Call) -> Sequence[tuple[str, str]]:
+        """The caller's address, for the gateway's limit of registrations an address."""
+        try:
+            key = self.key_file.read_text().strip()
+        except OSError as error:
+            log.warning("no_service_key", file=str(self.key_file), words=error.strerror)
+            return ()
+        address = call.request.client
+        return (("x-service-key", key), ("x-forwarded-for", address.host if address else "unknown"))
+
+
+async def get_positions(call: Call) -> Response:
+    positions = await call.exchange.positions()
+    held = {instrument_id: quantity(position) for instrument_id, position in positions.items()}
+    return answer(call.request_id, data={"positions": held})
+
+
+async def get_balances(call: Call) -> Response:
+    balances = await call.exchange.balances()
+    return answer(call.request_id, data={"balances": {asset: balance_row(row) for asset, row in balances.items()}})
+
+
+def balance_row(balance: Balance) -> dict[str, Any]:
+    return {
+        "total": quantity(balance.total),
+        "reserved": quantity(balance.reserved),
+        "available": quantity(balance.available),
+    }

@@ -1,0 +1,271 @@
+"""WebSockets: an account's numbered events, and public market data, until one side ends it.
+
+A socket pulls from gRPC streams and writes; the bridge queues nothing. A reader that takes nothing for STALL_S is
+closed with 1013 and the last number it was sent; until then its stream waits in gRPC's own flow control. When the
+engine restarts, the streams resume by number behind the socket, which stays open.
+
+    positions at S ─▶ [missed events N+1 ... S] ─▶ snapshot (seq S) ─▶ S+1, S+2 ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+from contextlib import aclosing, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from outcry import AsyncClient
+from outcry.errors import ExchangeError, PermissionDenied, Unauthenticated, Unavailable
+from outcry.models import Positions
+from rest_bridge.answers import fresh_request_id, refusal
+from rest_bridge.bodies import SUBSCRIPTION, invalid, parse_object, read_fields
+from rest_bridge.calls import KEY_LIMIT
+from rest_bridge.messages import FORMATS, Format, error_message, market_message, subscription_message
+
+MESSAGE_LIMIT = 64 * 1024  # bytes of one message from a client; uvicorn enforces it
+STALL_S = 5.0
+SOCKETS_LIMIT = 1_000
+SUBSCRIPTIONS_LIMIT = 64  # of one socket
+ENGINE_WAIT_S = 5.0  # for a new socket while the engine is away
+RETRY_S = 0.25
+CHANNELS = ("book", "trades", "ticker")
+UINT64_MAX = 2**64 - 1
+
+POLICY_VIOLATION = 1008
+INTERNAL_FAILURE = 1011
+TRY_AGAIN_LATER = 1013
+
+log = structlog.get_logger()
+
+
+class Goodbye(Exception):
+    """The socket ends with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+class Sockets:
+    """All sockets of this process: admits them by origin and number, and ends each with the code it deserves."""
+
+    def __init__(self, feeds: AsyncClient, market: AsyncClient, allowed_origins: Collection[str]) -> None:
+        self.feeds = feeds
+        self.market = market
+        self.allowed_origins = frozenset(allowed_origins)
+        self.count = 0
+
+    async def private(self, websocket: WebSocket) -> None:
+        await self.serve(websocket, PrivateSocket(websocket, self.market, self.feeds))
+
+    async def public(self, websocket: WebSocket) -> None:
+        await self.serve(websocket, Socket(websocket, self.market))
+
+    async def serve(self, websocket: WebSocket, socket: Socket) -> None:
+        if not is_allowed(websocket, self.allowed_origins):
+            words = "This origin may not open a WebSocket here"
+            denied = PermissionDenied("PERMISSION_DENIED", words, {"origin": websocket.headers["origin"][:KEY_LIMIT]})
+            await websocket.send_denial_response(refusal(fresh_request_id(), denied))
+            return
+        self.count += 1
+        try:
+            await websocket.accept()
+            await self.converse(websocket, socket)
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self.count -= 1
+
+    async def converse(self, websocket: WebSocket, socket: Socket) -> None:
+        try:
+            if self.count > SOCKETS_LIMIT:
+                raise Goodbye(TRY_AGAIN_LATER, "too many connections")
+            await socket.run()
+        except Goodbye as end:
+            await websocket.close(end.code, end.reason)
+
+
+def is_allowed(connection: HTTPConnection, allowed_origins: Collection[str]) -> bool:
+    """Whether a page of this origin may connect: none (no browser), our own host's, or one that the settings name."""
+    origin = connection.headers.get("origin")
+    return (
+        origin is None
+        or origin in allowed_origins
+        or urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
+    )
+
+
+class Socket:
+    """A conversation about market data: subscriptions come and go, and each follows one stream."""
+
+    def __init__(self, websocket: WebSocket, market: AsyncClient) -> None:
+        self.websocket = websocket
+        self.market = market
+        self.last = 0  # the last number that was sent
+        self.subscriptions: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Serve until one side ends it: Goodbye or WebSocketDisconnect says how."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self.start(tasks)
+                await self.listen(tasks)
+        except* (Goodbye, WebSocketDisconnect) as ends:
+            raise first(ends) from None
+        except* Exception:
+            log.exception("socket_failed")
+            raise Goodbye(INTERNAL_FAILURE, "internal error") from None
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Nothing is sent unasked here."""
+
+    async def listen(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            message = await self.websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1005))
+            content = message.get("text")
+            try:
+                await self.obey(tasks, message["bytes"] if content is None else content)
+            except ExchangeError as error:
+                await self.send(error_message(error))
+
+    async def obey(self, tasks: asyncio.TaskGroup, content: str | bytes) -> None:
+        asked = read_fields(parse_object(content), SUBSCRIPTION, ("action", "channel", "instrument_id"))
+        topic = (asked["channel"], asked["instrument_id"])
+        if topic[0] not in CHANNELS:
+            raise invalid("channel", "is none of book, trades, ticker")
+        if asked["action"] == "subscribe":
+            await self.subscribe(tasks, topic)
+        elif asked["action"] == "unsubscribe":
+            await self.unsubscribe(topic)
+        else:
+            raise invalid("action", "is neither subscribe nor unsubscribe")
+
+    async def subscribe(self, tasks: asyncio.TaskGroup, topic: tuple[str, str]) -> None:
+        if topic not in self.subscriptions and len(self.subscriptions) >= SUBSCRIPTIONS_LIMIT:
+            raise invalid("channel", f"would be subscription number {SUBSCRIPTIONS_LIMIT + 1}, one too many")
+        await self.send(subscription_message("subscribed", *topic))
+        if topic not in self.subscriptions:
+            self.subscriptions[topic] = tasks.create_task(self.follow_market(topic))
+
+    async def unsubscribe(self, topic: tuple[str, str]) -> None:
+        if following := self.subscriptions.pop(topic, None):
+            following.cancel()
+        await self.send(subscription_message("unsubscribed", *topic))
+
+    async def follow_market(self, topic: tuple[str, str]) -> None:
+        """Pass on one stream, which outlives restarts of the engine; a refusal ends the subscription."""
+        channel, instrument_id = topic
+        try:
+            async with aclosing(self.market.market_data((instrument_id,), (channel,))) as updates:
+                async for update in updates:
+                    await self.send(market_message(update))
+        except ExchangeError as error:
+            self.subscriptions.pop(topic, None)
+            await self.send(error_message(error))
+
+    async def send(self, message: bytes) -> None:
+        """Write one message. Goodbye when the reader has taken nothing for STALL_S."""
+        try:
+            async with asyncio.timeout(STALL_S):
+                await self.websocket.send_text(message.decode())
+        except TimeoutError:
+            raise Goodbye(TRY_AGAIN_LATER, f"too slow; the last number sent is {self.last}") from None
+
+
+class PrivateSocket(Socket):
+    """A conversation with one account: its events by number, and market data beside them."""
+
+    def __init__(self, websocket: WebSocket, market: AsyncClient, feeds: AsyncClient) -> None:
+        super().__init__(websocket, market)
+        self.feeds = feeds
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        tasks.create_task(self.follow_account())
+
+    async def follow_account(self) -> None:
+        try:
+            client = self.feeds.with_key(read_key(self.websocket))
+            form, from_seq = read_wishes(self.websocket)
+            await self.pass_on(client, form, from_seq)
+        except (Unauthenticated, PermissionDenied) as error:
+            raise Goodbye(POLICY_VIOLATION, error.message) from None
+        except Unavailable as error:
+            raise Goodbye(TRY_AGAIN_LATER, f"{error.message}; the last number sent is {self.last}"[:120]) from None
+        except ExchangeError as error:
+            await self.send(error_message(error))
+            raise Goodbye(POLICY_VIOLATION, error.message[:120]) from None
+
+    async def pass_on(self, client: AsyncClient, form: Format, from_seq: int | None) -> None:
+        """The missed events, the snapshot in its place, and every event after it, once each."""
+        positions = await snapshot(client, from_seq)
+        self.last = start = positions.seq if from_seq is None else from_seq
+        if start == positions.seq:
+            await self.send(form.snapshot(positions, time.time_ns()))
+        async with aclosing(client.executions(start)) as reports:
+            async for report in reports:
+                if (message := form.report(report)) is not None:
+                    await self.send(message)
+                self.last = report.seq
+                if report.seq == positions.seq:
+                    await self.send(form.snapshot(positions, time.time_ns()))
+
+
+async def snapshot(client: AsyncClient, from_seq: int | None) -> Positions:
+    """The account's positions, no older than `from_seq`. SequenceOutOfRange where there is no such number."""
+    while True:
+        positions = await patiently(client)
+        if from_seq is None or from_seq <= positions.seq:
+            return positions
+        with suppress(TimeoutError):  # it came to be in the meantime
+            async with asyncio.timeout(ENGINE_WAIT_S), aclosing(client.executions(from_seq)) as reports:
+                await anext(reports)  # the engine refuses, and names the first and last there are
+
+
+async def patiently(client: AsyncClient) -> Positions:
+    """Positions, asked again while the engine is away, for ENGINE_WAIT_S."""
+    give_up = time.monotonic() + ENGINE_WAIT_S
+    while True:
+        try:
+            return await client.positions()
+        except Unavailable:
+            if time.monotonic() > give_up:
+                raise
+            await asyncio.sleep(RETRY_S)
+
+
+def read_key(websocket: WebSocket) -> str:
+    """The key in the query or the header. Unauthenticated where there is none, or none that could be one."""
+    key = websocket.query_params.get("api_key") or websocket.headers.get("x-api-key") or ""
+    if not key or len(key) > KEY_LIMIT or not (key.isascii() and key.isprintable()):
+        raise Unauthenticated("UNAUTHENTICATED", "a valid API key is needed")
+    return key
+
+
+def read_wishes(websocket: WebSocket) -> tuple[Format, int | None]:
+    """The format and `from_seq` in the query. InvalidRequest names the one that does not fit."""
+    form = FORMATS.get(websocket.query_params.get("format", "default"))
+    if form is None:
+        raise invalid("format", "is neither default nor flat")
+    number = websocket.query_params.get("from_seq")
+    if number is None:
+        return form, None
+    if not (number.isascii() and number.isdigit() and len(number) <= 20 and int(number) <= UINT64_MAX):
+        raise invalid("from_seq", "is not an event number")
+    return form, int(number)
+
+
+def first(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The reason that came first: what ends a socket cancels the rest of it."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
