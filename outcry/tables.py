@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 import msgspec
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -16,6 +17,7 @@ from outcry.models import Balances, BookLevel, CancelAllResult, Order, OrderBook
 Answer = OrderResult | CancelAllResult | OrderBook | list[Order] | tuple[Positions, Balances]
 
 JSON = msgspec.json.Encoder(decimal_format="number")
+PIPE_WIDTH = 200  # what is not a terminal has no edge
 LEFT = {"order", "client order id", "instrument", "side", "type", "tif", "status", "liquidity", "asset", "submitted"}
 
 
@@ -24,6 +26,8 @@ def show(answer: Answer, as_json: bool) -> None:
         typer.echo(JSON.encode(plain(answer)))
         return
     console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
     for shown in tables(answer):
         console.print(shown)
 
@@ -51,9 +55,9 @@ def tables(answer: Answer) -> list[Table]:
 
 
 def table(columns: list[str], rows: list[list[str]], title: str | None = None) -> Table:
-    drawn = Table(title=title, title_justify="left")
+    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns:
-        drawn.add_column(column, justify="left" if column in LEFT else "right", no_wrap=column == "order")
+        drawn.add_column(column, justify="left" if column in LEFT else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
     return drawn
@@ -68,20 +72,20 @@ def text(number: Decimal | None) -> str:
 
 
 def moment(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return datetime.fromtimestamp(time_ns // 10**9, UTC).strftime("%m-%d %H:%M:%SZ")
 
 
 def of_result(result: OrderResult) -> Table:
-    columns = ["order", "client order id", "status", "filled", "remaining", "average price", "fees", "liquidity"]
+    columns = ["order", "status", "filled", "remaining", "average price", "fees", "liquidity", "client order id"]
     row = [
         name(result.order_id),
-        result.client_order_id,
         result.status + (" (duplicate)" if result.duplicate else ""),
         text(result.filled_quantity),
         text(result.remaining_quantity),
         text(result.average_price),
         text(result.fees),
         result.liquidity or "",
+        result.client_order_id,
     ]
     return table(columns, [row])
 
