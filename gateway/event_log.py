@@ -99,13 +99,8 @@ class Numbered(Struct, frozen=True, gc=False):
     event: PrivateEvent
 
 
-class Span(Struct, frozen=True, gc=False, array_like=True):
-    """The events of one account in one frame, and where the frame before with any is."""
-
-    account: int
-    first: int
-    last: int
-    previous: int
+# The events of one account in one frame: account, first and last number, and the offset of the frame before with any.
+Span = tuple[int, int, int, int]
 
 
 class Chain(Struct):
@@ -115,15 +110,13 @@ class Chain(Struct):
     newest: int = 0
     anchors: array[int] = msgspec.field(default_factory=lambda: array("Q"))
 
-    def extend(self, last: int, offset: int) -> None:
-        """The frame at `offset` holds this account's events up to `last`. `last` is set when a reader may use it."""
+    def anchor(self, last: int, offset: int) -> None:
+        """The frame at `offset` holds the events up to `last`, among them some to step in at."""
         while len(self.anchors) * SPACING < last:
             self.anchors.append(offset)
-        self.newest = offset
-        self.last = last
 
     def entry(self, number: int) -> int:
-        """The offset of a frame at or after event `number`, at most SPACING events after it."""
+        """The offset of the frame with event `number`, or of one at most SPACING events behind it."""
         newest, anchor = self.newest, -(-(number - 1) // SPACING)
         return self.anchors[anchor] if anchor < len(self.anchors) else newest
 
@@ -193,7 +186,7 @@ class EventLog:
             spans, _ = SPANS.decode(frame.payload)
         except msgspec.MsgspecError:
             return None
-        whole = all(span.first == self.last_number(span.account) + 1 for span in spans)
+        whole = all(first == self.last_number(account) + 1 for account, first, _, _ in spans)
         return spans if whole else None
 
     def append(self, records: Sequence[Record]) -> None:
@@ -204,27 +197,28 @@ class EventLog:
             self.write(records[start : start + FRAME_RECORDS])
 
     def write(self, records: Sequence[Record]) -> None:
-        spans = self.spans({event.account: event.number for record in records for event in record.events})
+        # The last of an account's numbers wins, and the first is the one after what is remembered.
+        last_numbers = {event.account: event.number for record in records for event in record.events}
+        spans = []
+        for account, last in last_numbers.items():
+            chain = self.chains.get(account) or NO_CHAIN
+            spans.append((account, chain.last + 1, last, chain.newest))
         first_seq, last_seq = records[0].seq, records[-1].seq
         frame = frame_bytes(self.seed, first_seq, last_seq, ENCODER.encode((spans, records)))
         write_all(self.disk, self.fd, frame)
         self.extend(spans, last_seq, self.end + len(frame))
 
-    def spans(self, last_numbers: dict[int, int]) -> list[Span]:
-        """What the next frame says of each account in it, given the last number of each there."""
-        spans = []
-        for account, last in last_numbers.items():
-            chain = self.chains.get(account) or NO_CHAIN
-            spans.append(Span(account, chain.last + 1, last, chain.newest))
-        return spans
-
     def extend(self, spans: list[Span], last_seq: int, end: int) -> None:
-        """Remember the frame from the present end to `end`, which is written. Readers may use it from here on."""
-        for span in spans:
-            chain = self.chains.get(span.account)
+        """Remember the frame from the present end to `end`, which is written."""
+        chains, offset = self.chains, self.end
+        for account, first, last, _ in spans:
+            chain = chains.get(account)
             if chain is None:
-                chain = self.chains[span.account] = Chain()
-            chain.extend(span.last, self.end)
+                chain = chains[account] = Chain()
+            if (first - 1) // SPACING != (last - 1) // SPACING or first % SPACING == 1:
+                chain.anchor(last, offset)
+            chain.newest = offset
+            chain.last = last  # last of all: a reader in another thread goes by it
         self.end = end
         self.last_seq = last_seq
 
@@ -246,12 +240,8 @@ class EventLog:
         offset, first = chain.entry(last), last + 1
         while first > after + 1:
             spans, records = RECORDS.decode(self.frame(offset).payload)
-            found = numbered(records, account, after, last)
-            span = next(span for span in spans if span.account == account)
-            if span.previous >= offset:
-                raise EventLogDamaged(f"{self.path}: the chain of account {account} is broken at offset {offset}")
-            parts.append(found)
-            offset, first = span.previous, span.first
+            parts.append(numbered(records, account, after, last))
+            first, offset = next((first, previous) for holder, first, _, previous in spans if holder == account)
         parts.reverse()
         return [event for part in parts for event in part]
 

@@ -234,7 +234,7 @@ class Journal:
         """Write one batch. What goes wrong is returned, and kept for good. Runs on the commit thread in `fsync`."""
         try:
             segment = self.segments[-1]
-            if segment.end >= self.segment_bytes:
+            if segment.end >= self.segment_bytes and segment.end > HEADER_BYTES:
                 segment = self.start_segment(batch[0].seq)
             frame = frame_bytes(segment.header.seed, batch[0].seq, batch[-1].seq, ENCODER.encode(batch))
             write_all(self.disk, self.fd, frame)
