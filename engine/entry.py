@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from engine.accounts import Account
-from engine.book import rank_of
+from engine.book import MARKET_RANK, rank_of
 from engine.commands import NewOrder
 from engine.events import Event, OrderAccepted, OrderOutcome, OrderRejected
 from engine.expiries import next_midnight_ns
@@ -101,7 +101,7 @@ class Entry:
             side,
             quantity,
             price,
-            rank_of(side, price),
+            MARKET_RANK if command.order_type == MARKET else rank_of(side, price),
             time_ns,
             expires_at_ns,
             quantity,
