@@ -212,12 +212,11 @@ def test_a_refusal_takes_no_token() -> None:
 
 
 def test_the_addresses_that_are_remembered_are_bounded_and_the_idle_go_first() -> None:
-    limit = RegistrationLimit(1, addresses=3)
-    for address in ("a", "b", "c"):
+    limit = RegistrationLimit(2, addresses=3)
+    for address in ("a", "b", "c", "a", "d"):
         limit.take(address, 0)
+    assert list(limit.full_at_ns) == ["c", "a", "d"]
     assert refusal(lambda: limit.take("a", 1)).reason == v1.RATE_LIMIT_EXCEEDED
-    limit.take("d", 2)
-    assert list(limit.full_at_ns) == ["b", "c", "d"]
 
 
 @pytest.mark.parametrize("host", ["", "localhost", "1.2.3", "1.2.3.4.5", "1.2.3.4:80", "[::1]", "a" * 1000])
