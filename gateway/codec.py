@@ -1,17 +1,16 @@
 """Protobuf <-> commands and events. Pure: no state, no I/O, no judgement beyond the form of a request.
 
-What is asked for and not built is refused by name, never ignored. An enum value that the engine does not know goes in as
-the number it is, so that the engine refuses it in its place among the reasons.
+What is asked for and not built is refused by name, never ignored. An enum value that the engine does not know goes in
+as the number it is, so that the engine refuses it in its place among the reasons.
 """
 
 from __future__ import annotations
 
 from engine.commands import CancelAll, CancelOrder, NewOrder, ReplaceOrder
 from engine.events import AdminOutcome, CancelAllOutcome, OrderFilled, OrderOutcome
-from engine.fixed import INT64_MAX
 from engine.instrument import Instrument
-from engine.order import Liquidity, OrderStatus
-from engine.reject import Refusal
+from engine.order import Liquidity, OrderStatus, OrderType, Side, TimeInForce
+from engine.reject import Refusal, RejectReason
 from engine.views import BalanceView, BookView, OrderView, PositionView
 from gateway.refusals import Refused, detail, invalid_request
 from outcry import v1
@@ -19,6 +18,22 @@ from outcry import v1
 CLIENT_ORDER_ID_LENGTH = 128
 NOT_BUILT_YET = ("stop_price", "stop_loss", "take_profit", "display_quantity", "signal_confidence")
 STP_NONE = (v1.SELF_TRADE_PREVENTION_UNSPECIFIED, v1.SELF_TRADE_PREVENTION_NONE)
+
+
+# The contract's enum values, by the engine's.
+REASON: dict[RejectReason, v1.RejectReason] = {reason: getattr(v1, reason.name) for reason in RejectReason}
+STATUS: dict[OrderStatus, v1.OrderStatus] = {
+    status: getattr(v1, f"ORDER_STATUS_{status.name}") for status in OrderStatus
+}
+SIDE: dict[int, v1.Side] = {side: getattr(v1, f"SIDE_{side.name}") for side in Side}
+ORDER_TYPE: dict[int, v1.OrderType] = {kind: getattr(v1, f"ORDER_TYPE_{kind.name}") for kind in OrderType}
+TIME_IN_FORCE: dict[int, v1.TimeInForce] = {tif: getattr(v1, f"TIME_IN_FORCE_{tif.name}") for tif in TimeInForce}
+LIQUIDITY: dict[Liquidity, v1.Liquidity] = {
+    Liquidity.NONE: v1.LIQUIDITY_UNSPECIFIED,
+    Liquidity.MAKER: v1.LIQUIDITY_MAKER,
+    Liquidity.TAKER: v1.LIQUIDITY_TAKER,
+    Liquidity.MIXED: v1.LIQUIDITY_MIXED,
+}
 
 
 def new_order(account: int, request: v1.NewOrder) -> NewOrder:
@@ -82,22 +97,13 @@ def cancel_all(account: int, request: v1.CancelAllRequest) -> CancelAll:
 def reject(refusal: Refusal) -> v1.Reject:
     details = {name: v1.Detail(amount=units) for name, units in refusal.amounts.items()}
     details.update((name, detail(words)) for name, words in refusal.texts.items())
-    return v1.Reject(reason=v1.RejectReason.Value(refusal.reason.name), message=refusal.message, details=details)
+    return v1.Reject(reason=REASON[refusal.reason], message=refusal.message, details=details)
 
 
 def require_done(outcome: AdminOutcome) -> None:
     """Raise the refusal of a command that has no other way to say it."""
     if (refusal := outcome.refusal) is not None:
-        raise Refused(v1.RejectReason.Value(refusal.reason.name), refusal.message, refusal.texts)
-
-
-STATUS = {status: v1.OrderStatus.Value(f"ORDER_STATUS_{status.name}") for status in OrderStatus}
-LIQUIDITY = {
-    Liquidity.NONE: v1.LIQUIDITY_UNSPECIFIED,
-    Liquidity.MAKER: v1.LIQUIDITY_MAKER,
-    Liquidity.TAKER: v1.LIQUIDITY_TAKER,
-    Liquidity.MIXED: v1.LIQUIDITY_MIXED,
-}
+        raise Refused(REASON[refusal.reason], refusal.message, refusal.texts)
 
 
 def order_result(outcome: OrderOutcome) -> v1.OrderResult:
@@ -158,9 +164,9 @@ def order(view: OrderView, number: int) -> v1.Order:
         order_id=view.order_id,
         client_order_id=view.client_order_id,
         instrument_id=view.instrument_id,
-        side=v1.Side.ValueType(view.side),
-        order_type=v1.OrderType.ValueType(view.order_type),
-        time_in_force=v1.TimeInForce.ValueType(view.time_in_force),
+        side=SIDE[view.side],
+        order_type=ORDER_TYPE[view.order_type],
+        time_in_force=TIME_IN_FORCE[view.time_in_force],
         quantity=view.quantity,
         price=view.price,
         filled_quantity=view.filled_quantity,
@@ -211,6 +217,4 @@ def position(view: PositionView) -> v1.Position:
 
 
 def balance(view: BalanceView) -> v1.Balance:
-    return v1.Balance(
-        asset=view.asset, total=view.total, reserved=view.reserved, available=view.total - view.reserved
-    )
+    return v1.Balance(asset=view.asset, total=view.total, reserved=view.reserved, available=view.total - view.reserved)

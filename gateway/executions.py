@@ -35,7 +35,7 @@ class ExecutionFeed(v1.ExecutionFeedServicer):
         self.streams = streams
 
     @streaming
-    async def StreamExecutions(self, request: v1.StreamExecutionsRequest, context: Context) -> None:  # noqa: N802
+    async def StreamExecutions(self, request: v1.StreamExecutionsRequest, context: Context) -> None:
         """Catch up from `from_seq`, then live, until the reader goes, is too slow, or the server stops."""
         account = self.access.account(context)
         task = asyncio.current_task()
@@ -85,9 +85,7 @@ def report(numbered: Numbered) -> v1.ExecutionReport:
             )
         case CancelRejected():
             message.cancel_rejected.CopyFrom(
-                v1.CancelRejected(
-                    order_id=event.order_id, client_order_id=event.client_order_id, reason=event.reason
-                )
+                v1.CancelRejected(order_id=event.order_id, client_order_id=event.client_order_id, reason=event.reason)
             )
         case OrderReplaced():
             message.replaced.CopyFrom(replaced(event))
@@ -117,9 +115,9 @@ def accepted(event: OrderAccepted) -> v1.OrderAccepted:
         order_id=event.order_id,
         client_order_id=event.client_order_id,
         instrument_id=event.instrument_id,
-        side=v1.Side.ValueType(event.side),
-        order_type=v1.OrderType.ValueType(event.order_type),
-        time_in_force=v1.TimeInForce.ValueType(event.time_in_force),
+        side=codec.SIDE[event.side],
+        order_type=codec.ORDER_TYPE[event.order_type],
+        time_in_force=codec.TIME_IN_FORCE[event.time_in_force],
         quantity=event.quantity,
         price=event.price,
         expires_at_ns=event.expires_at_ns,
@@ -132,7 +130,7 @@ def filled(event: OrderFilled) -> v1.OrderFilled:
         client_order_id=event.client_order_id,
         trade_id=event.trade_id,
         instrument_id=event.instrument_id,
-        side=v1.Side.ValueType(event.side),
+        side=codec.SIDE[event.side],
         price=event.price,
         quantity=event.quantity,
         remaining_quantity=event.remaining_quantity,

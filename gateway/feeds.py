@@ -26,7 +26,7 @@ READERS_LIMIT = 64  # of one account
 class Reader:
     """One follower of one account. `on_lost` is called when it has fallen out of the window."""
 
-    def __init__(self, after: int, on_lost: Callable[[], None]) -> None:
+    def __init__(self, after: int, on_lost: Callable[[], object]) -> None:
         self.after = after  # the last number given to it
         self.on_lost = on_lost
         self.live = False  # it has caught up with the window once
@@ -89,7 +89,7 @@ class Feeds:
             words = f"from_seq {from_seq} is out of range: events {first} to {last} are kept"
             raise Refused(v1.SEQUENCE_OUT_OF_RANGE, words, {"first": first, "last": last})
 
-    def join(self, account: int, from_seq: int | None, on_lost: Callable[[], None]) -> Reader:
+    def join(self, account: int, from_seq: int | None, on_lost: Callable[[], object]) -> Reader:
         """Start following: after `from_seq`, or from now on. Refused where the number is out of range."""
         last = self.event_log.last_number(account)
         if from_seq is not None:

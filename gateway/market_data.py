@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 from engine.events import BookChanged, TradePrinted
+from engine.fixed import INT64_MAX
 from engine.order import Side
 from engine.views import BookView
 from gateway import codec
@@ -126,11 +127,9 @@ class MarketDataHub:
             last_price=self.last_price.get(view.instrument_id),
             best_bid=view.bids[0][0] if view.bids else None,
             best_ask=view.asks[0][0] if view.asks else None,
-            volume=min(self.volume.get(view.instrument_id, 0), codec.INT64_MAX),
+            volume=min(self.volume.get(view.instrument_id, 0), INT64_MAX),
         )
-        return v1.MarketDataUpdate(
-            instrument_id=view.instrument_id, seq=view.number, time_ns=time_ns, ticker=ticker
-        )
+        return v1.MarketDataUpdate(instrument_id=view.instrument_id, seq=view.number, time_ns=time_ns, ticker=ticker)
 
 
 class MarketData(v1.MarketDataServicer):
@@ -140,9 +139,7 @@ class MarketData(v1.MarketDataServicer):
         self.streams = streams
 
     @unary
-    async def ListInstruments(
-        self, request: v1.ListInstrumentsRequest, context: Context
-    ) -> v1.ListInstrumentsResponse:
+    async def ListInstruments(self, request: v1.ListInstrumentsRequest, context: Context) -> v1.ListInstrumentsResponse:
         exchange = self.sequencer.exchange
         listing = await self.sequencer.ask(lambda: [codec.instrument(i) for i in exchange.instruments.values()])
         return v1.ListInstrumentsResponse(instruments=listing)
@@ -202,9 +199,7 @@ class MarketData(v1.MarketDataServicer):
         request = v1.GetOrderBookRequest(instrument_id=instrument_id)
         view, time_ns = await self.sequencer.ask(book_query(self.sequencer, request))
         reader.true_at[instrument_id] = view.number
-        update = v1.MarketDataUpdate(
-            instrument_id=instrument_id, seq=view.number, time_ns=time_ns, conflated=conflated
-        )
+        update = v1.MarketDataUpdate(instrument_id=instrument_id, seq=view.number, time_ns=time_ns, conflated=conflated)
         if v1.MARKET_DATA_CHANNEL_BOOK in reader.channels:
             update.book.CopyFrom(codec.order_book(view, time_ns))
         return update

@@ -84,7 +84,9 @@ def support_reference() -> str:
 
 def status(refused: Refused) -> status_pb2.Status:
     """The google.rpc.Status of a refusal: code, message, ErrorInfo and the typed Reject."""
-    words = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in refused.details.items()}
+    words = {
+        name: ",".join(value) if isinstance(value, list) else str(value) for name, value in refused.details.items()
+    }
     info = error_details_pb2.ErrorInfo(reason=v1.RejectReason.Name(refused.reason), domain=DOMAIN, metadata=words)
     details = []
     for message in (info, refused.reject()):

@@ -24,11 +24,11 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import structlog
+from engine.exchange import Exchange
 from msgspec import Struct
 
 from engine.commands import AdvanceTime, Command, NewOrder
 from engine.events import Event
-from engine.exchange import Exchange
 from gateway.event_log import EventLog, Record, private
 from gateway.journal import Journal
 from gateway.refusals import Refused, failed, overloaded, support_reference, timed_out, unavailable
@@ -103,7 +103,7 @@ class Sequencer:
         if self.stopped:
             reply(unavailable("The engine is stopping"))
             return
-        if len(self.pending) + len(self.in_flight) >= self.pending_limit:
+        if self.waiting_count() >= self.pending_limit:
             reply(overloaded("Too many commands wait for the disk", pending_limit=self.pending_limit))
             return
         deadline_ns = 0
@@ -114,6 +114,9 @@ class Sequencer:
                 return
             deadline_ns = self.monotonic() + max(left_ns, 1)
         self.sequence(command, reply, deadline_ns)
+
+    def waiting_count(self) -> int:
+        return len(self.pending) + len(self.in_flight)
 
     def is_retry(self, command: Command) -> bool:
         return isinstance(command, NewOrder) and self.exchange.is_known(command.account, command.client_order_id)

@@ -1,0 +1,97 @@
+"""`python -m gateway`: settings, wiring, signals. Prints one line when it serves; logs go to stderr.
+
+Exit status: 0 after a stop that was asked for, 2 for what a restart cannot mend (settings, a port that is taken, a
+damaged journal, a folder that is in use), 1 for a failure after which what is on disk is the truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+
+import structlog
+import uvloop
+from pydantic import ValidationError
+from pydantic_settings import CliApp
+
+from gateway.auth import KeyFileInvalid
+from gateway.journal import JournalUnusable
+from gateway.lock import DirectoryLocked
+from gateway.service import Gateway, Misconfigured
+from gateway.settings import Settings
+from gateway.venue import VenueInvalid
+
+FAILURE_GRACE_S = 0.3  # for the last answers to leave
+
+
+def main() -> None:
+    configure_logs()
+    try:
+        settings = CliApp.run(Settings)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        sys.exit(refuse(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}"))
+    sys.exit(uvloop.run(serve(settings)))
+
+
+def configure_logs() -> None:
+    """Structured lines on stderr, without colours: they are read by programs, too."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def refuse(words: str) -> int:
+    print(f"outcry engine: {words}", file=sys.stderr, flush=True)
+    return 2
+
+
+async def serve(settings: Settings) -> int:
+    failure = asyncio.Event()
+    gateway = Gateway(settings, on_failure=failure.set)
+    try:
+        await gateway.start()
+    except (Misconfigured, JournalUnusable, DirectoryLocked, VenueInvalid, KeyFileInvalid, OSError) as problem:
+        return refuse(str(problem))
+    stop = stop_signal(settings)
+    gc.freeze()  # what start-up made stays: collections need not look at it again
+    host = settings.grpc.rpartition(":")[0]
+    print(f"ready grpc={host}:{gateway.port}", flush=True)
+    waits = [asyncio.ensure_future(event.wait()) for event in (stop, failure)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    if failure.is_set():
+        await asyncio.sleep(FAILURE_GRACE_S)
+        os._exit(1)  # the commit thread may hang in the kernel; nothing that is left may run
+    await gateway.stop()
+    return 0
+
+
+def stop_signal(settings: Settings) -> asyncio.Event:
+    """Set by SIGTERM, by the end of the lifeline, and by Ctrl-C unless a supervisor decides about that."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if settings.lifeline_fd is None:
+        loop.add_signal_handler(signal.SIGINT, stop.set)
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        loop.add_reader(settings.lifeline_fd, cut, settings.lifeline_fd, stop)
+    return stop
+
+
+def cut(lifeline_fd: int, stop: asyncio.Event) -> None:
+    asyncio.get_running_loop().remove_reader(lifeline_fd)
+    stop.set()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Who is calling, and what they may: a call's context in, an account out, for every servicer alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from engine.exchange import Exchange
+
+from gateway.auth import Authenticator, ClientAddress, RegistrationLimit
+from gateway.refusals import Refused
+from outcry import v1
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Access:
+    """Everything raises Refused. `service_key_hash` is that of the bridge's key."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        service_key_hash: bytes,
+        registrations_per_minute: int,
+        monotonic: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.authenticator = Authenticator(exchange)
+        self.address = ClientAddress(service_key_hash)
+        self.limit = RegistrationLimit(registrations_per_minute)
+        self.monotonic = monotonic
+
+    def account(self, context: Context) -> int:
+        return self.authenticator.account(context.invocation_metadata() or ())
+
+    def operator(self, context: Context) -> int:
+        account = self.account(context)
+        if not self.authenticator.is_operator(account):
+            raise Refused(v1.PERMISSION_DENIED, "This needs an operator's key")
+        return account
+
+    def admit_registration(self, context: Context) -> None:
+        """Count one registration against the address it comes from."""
+        address = self.address.of(context.peer(), context.invocation_metadata() or ())
+        self.limit.take(address, self.monotonic())

@@ -1,0 +1,188 @@
+"""The gateway, wired: one exchange, its journal, one gRPC server. `__main__` runs it as a process, tests in theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+
+import grpc
+import structlog
+from engine.exchange import Exchange
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from msgspec import structs
+
+from gateway import codec, venue
+from gateway.access import Access
+from gateway.accounts import Accounts
+from gateway.auth import Keyring
+from gateway.event_log import EventLog, Record, private
+from gateway.executions import ExecutionFeed
+from gateway.feeds import Feeds
+from gateway.frames import Disk
+from gateway.journal import Journal
+from gateway.lock import DirectoryLock
+from gateway.market_data import MarketData, MarketDataHub
+from gateway.operations import Operations
+from gateway.order_entry import OrderEntry
+from gateway.refusals import Streams
+from gateway.sequencer import Sequencer
+from gateway.settings import Registration, Settings
+from outcry import v1
+
+MESSAGE_BYTES = 4 << 20
+METADATA_BYTES = 16 << 10
+STREAMS_PER_CONNECTION = 1_000
+CONCURRENT_CALLS = 10_000
+REPLAY_BATCH = 1_000
+GRACE_S = 5.0
+
+SERVICES = ("OrderEntry", "ExecutionFeed", "MarketData", "Accounts", "Operations")
+log = structlog.get_logger()
+
+
+class Misconfigured(Exception):
+    """Settings that cannot work; the message names the flag."""
+
+
+class Gateway:
+    """One engine over one data folder. `start` returns when it serves; `stop` finishes what was accepted.
+
+    `on_failure` is called once when nobody can say any more what is durable; the process must end then.
+    """
+
+    def __init__(self, settings: Settings, *, on_failure: Callable[[], None], disk: Disk | None = None) -> None:
+        self.settings = settings
+        self.on_failure = on_failure
+        self.disk = disk
+        self.streams = Streams()
+        self.health = health.aio.HealthServicer()
+        self.port = 0
+
+    async def start(self) -> None:
+        data = self.settings.data
+        data.mkdir(parents=True, exist_ok=True)
+        self.lock = DirectoryLock.acquire(data)
+        self.journal = Journal.open(data / "journal", durability=self.settings.durability, disk=self.disk)
+        self.event_log = EventLog.open(data / "events", self.journal.last_seq)
+        self.exchange = Exchange()
+        self.replay()
+        self.feeds = Feeds(self.event_log)
+        self.hub = MarketDataHub()
+        self.sequencer = Sequencer(
+            self.exchange,
+            self.journal,
+            self.event_log,
+            publishers=(self.feeds, self.hub),
+            on_failure=self.on_failure,
+        )
+        await self.apply_venue()
+        self.server = self.build_server()
+        await self.server.start()
+        await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
+        log.info("serving", port=self.port, journal_seq=self.sequencer.seq, durability=str(self.settings.durability))
+
+    def replay(self) -> None:
+        """Fold the journal into the state, and into the event log what that does not hold yet."""
+        records: list[Record] = []
+        for entry in self.journal.replay():
+            events = self.exchange.apply(entry.seq, entry.time_ns, entry.command)
+            records.append(Record(entry.seq, entry.time_ns, private(events)))
+            if len(records) == REPLAY_BATCH:
+                self.event_log.append(records)
+                records = []
+        self.event_log.append(records)
+
+    async def apply_venue(self) -> None:
+        """Sequence what venue.toml says and the state does not yet. The keys it names are made when missing."""
+        described = venue.load(self.settings.venue)
+        self.keyring = Keyring(self.settings.data / "keys")
+        for command in venue.commands(described, self.exchange, self.keyring):
+            codec.require_done(await self.sequencer.execute(command))
+        if self.settings.registration is not Registration.VENUE:
+            settings = structs.replace(self.exchange.venue, registration=str(self.settings.registration))
+            if settings != self.exchange.venue:
+                codec.require_done(await self.sequencer.execute(settings))
+
+    def build_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),  # a second engine on this port is an error, not a coin toss
+                ("grpc.max_receive_message_length", MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MESSAGE_BYTES),
+                ("grpc.max_metadata_size", METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", METADATA_BYTES),
+                ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+                ("grpc.keepalive_time_ms", 20_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            ],
+            maximum_concurrent_rpcs=CONCURRENT_CALLS,
+        )
+        access = Access(
+            self.exchange,
+            service_key_hash=self.keyring.key_hash("bridge"),
+            registrations_per_minute=self.settings.registrations_per_minute,
+        )
+        sequencer, streams = self.sequencer, self.streams
+        v1.add_OrderEntryServicer_to_server(OrderEntry(access, sequencer, streams), server)
+        v1.add_ExecutionFeedServicer_to_server(ExecutionFeed(access, self.feeds, streams), server)
+        v1.add_MarketDataServicer_to_server(MarketData(sequencer, self.hub, streams), server)
+        v1.add_AccountsServicer_to_server(Accounts(access, sequencer), server)
+        v1.add_OperationsServicer_to_server(Operations(access, sequencer), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        names = [f"outcry.v1.{service}" for service in SERVICES]
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        self.listen(server)
+        return server
+
+    def listen(self, server: grpc.aio.Server) -> None:
+        address = self.settings.grpc
+        credentials = tls(self.settings)
+        if credentials is None and not self.settings.allow_plaintext and not is_loopback(address):
+            raise Misconfigured(
+                f"--grpc {address} is not loopback: give --tls-cert and --tls-key, or --allow-plaintext"
+            )
+        try:
+            if credentials is None:
+                self.port = server.add_insecure_port(address)
+            else:
+                self.port = server.add_secure_port(address, credentials)
+        except RuntimeError:
+            raise Misconfigured(f"--grpc {address} cannot be listened on: is the port taken?") from None
+
+    async def stop(self) -> None:
+        """Refuse what is new, end the streams, finish what was accepted, make it durable."""
+        await self.health.enter_graceful_shutdown()
+        self.streams.close()
+        await self.server.stop(GRACE_S)
+        await self.sequencer.close()
+        self.journal.close()
+        self.event_log.close()
+        self.lock.release()
+
+
+def is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost" or address.startswith("unix:"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def tls(settings: Settings) -> grpc.ServerCredentials | None:
+    """Server credentials, mutual where clients' roots are given; None for plain text."""
+    if settings.tls_cert is None and settings.tls_key is None:
+        if settings.tls_client_ca is not None:
+            raise Misconfigured("--tls-client-ca needs --tls-cert and --tls-key")
+        return None
+    if settings.tls_cert is None or settings.tls_key is None:
+        raise Misconfigured("--tls-cert and --tls-key go together")
+    try:
+        pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+        roots = settings.tls_client_ca.read_bytes() if settings.tls_client_ca else None
+    except OSError as problem:
+        raise Misconfigured(f"{problem.filename}: {problem.strerror}") from None
+    return grpc.ssl_server_credentials([pair], root_certificates=roots, require_client_auth=roots is not None)

@@ -1,0 +1,195 @@
+"""Durable before visible, in one commit per turn: shown with a disk that waits to be told, and one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from gateway.frames import LocalDisk
+from outcry import v1
+from tests.gateway.test_order_entry import CALL, UNIT, order
+from tests.venues import Venue, until, venue
+
+
+class StalledDisk(LocalDisk):
+    """A disk whose syncs wait while `stalled`; `writes` counts what reached the file."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Event()
+        self.writes = 0
+        self.error: OSError | None = None
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        self.writes += 1
+        return super().write(fd, data)
+
+    def sync(self, fd: int) -> None:
+        self.entered.set()
+        self.open.wait()
+        if self.error is not None:
+            raise self.error
+        super().sync(fd)
+
+    def stall(self) -> None:
+        self.entered.clear()
+        self.open.clear()
+
+    async def reached(self) -> None:
+        """Return when a sync has begun, and waits."""
+        await until(self.entered.is_set)
+
+
+@pytest.fixture
+def disk() -> StalledDisk:
+    return StalledDisk()
+
+
+@pytest.fixture
+async def synced(tmp_path: Path, disk: StalledDisk) -> AsyncIterator[Venue]:
+    async with venue(tmp_path / "data", durability="fsync", disk=disk) as running:
+        yield running
+        disk.open.set()
+
+
+async def test_no_answer_event_query_or_market_data_leaves_before_the_commit_of_what_it_shows(
+    synced: Venue, disk: StalledDisk
+) -> None:
+    _, key = await synced.stubs.register()
+    feed = synced.stubs.feed.StreamExecutions(v1.StreamExecutionsRequest(), metadata=key)
+    await feed.read()
+    channels = [v1.MARKET_DATA_CHANNEL_BOOK]
+    market = synced.stubs.market.StreamMarketData(v1.StreamMarketDataRequest(instruments=[CALL], channels=channels))
+    await market.read()
+    disk.stall()
+
+    answer = asyncio.ensure_future(synced.stubs.orders.SubmitOrder(order(), metadata=key))
+    await disk.reached()
+    event = asyncio.ensure_future(feed.read())
+    update = asyncio.ensure_future(market.read())
+    book = asyncio.ensure_future(synced.stubs.market.GetOrderBook(v1.GetOrderBookRequest(instrument_id=CALL)))
+    orders = asyncio.ensure_future(synced.stubs.accounts.ListOrders(v1.ListOrdersRequest(), metadata=key))
+    health = synced.channel.unary_unary("/grpc.health.v1.Health/Check")  # the loop itself does not stand still
+    await health(b"")
+    waiting = {answer, event, update, book, orders}
+    assert not any(task.done() for task in waiting)
+
+    disk.open.set()
+    await asyncio.wait_for(asyncio.gather(*waiting), 10)
+    assert (await book).bids[0].quantity == 10 * UNIT
+    assert (await event).reports[0].WhichOneof("event") == "accepted"
+    feed.cancel()
+    market.cancel()
+
+
+async def test_what_arrives_while_the_disk_is_busy_is_one_batch(synced: Venue, disk: StalledDisk) -> None:
+    _, key = await synced.stubs.register()
+    disk.stall()
+    submit = synced.stubs.orders.SubmitOrder
+    first = asyncio.ensure_future(submit(order(quantity=1), metadata=key))
+    await disk.reached()
+    written = disk.writes
+    rest = [asyncio.ensure_future(submit(order(quantity=1), metadata=key)) for _ in range(20)]
+    await until(lambda: len(synced.gateway.sequencer.pending) == 20)
+    disk.open.set()
+    await asyncio.gather(first, *rest)
+    assert disk.writes == written + 1
+
+
+async def test_the_instructions_of_one_message_share_one_commit(synced: Venue, disk: StalledDisk) -> None:
+    _, key = await synced.stubs.register()
+    written = disk.writes
+
+    async def requests() -> AsyncIterator[v1.Instructions]:
+        yield v1.Instructions(instructions=[v1.Instruction(submit=order(quantity=1))] * 50)
+
+    results = [message async for message in synced.stubs.orders.Session(requests(), metadata=key)]
+    assert len(results[0].results) == 50
+    assert disk.writes == written + 1
+
+
+async def test_a_deadline_that_passes_before_the_commit_is_answered_unknown(synced: Venue, disk: StalledDisk) -> None:
+    _, key = await synced.stubs.register()
+    disk.stall()
+    soon = order(client_order_id="A", valid_until_ns=time.time_ns() + 200_000_000)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await synced.stubs.orders.SubmitOrder(soon, metadata=key)
+    assert refused.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    disk.open.set()
+    asked = await synced.stubs.accounts.GetOrder(v1.GetOrderRequest(client_order_id="A"), metadata=key)
+    assert asked.status == v1.ORDER_STATUS_NEW  # unknown then; this is how to ask
+
+
+async def test_more_than_the_bound_of_waiting_commands_is_refused_and_changes_nothing(
+    synced: Venue, disk: StalledDisk
+) -> None:
+    _, key = await synced.stubs.register()
+    synced.gateway.sequencer.pending_limit = 3
+    disk.stall()
+    submit = synced.stubs.orders.SubmitOrder
+    waiting = [asyncio.ensure_future(submit(order(quantity=1), metadata=key)) for _ in range(3)]
+    await until(lambda: synced.gateway.sequencer.waiting_count() == 3)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await submit(order(quantity=1), metadata=key)
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    disk.open.set()
+    await asyncio.gather(*waiting)
+    listing = await synced.stubs.accounts.ListOrders(v1.ListOrdersRequest(), metadata=key)
+    assert len(listing.orders) == 3
+
+
+async def test_a_failed_sync_answers_unknown_and_ends_the_process(synced: Venue, disk: StalledDisk) -> None:
+    _, key = await synced.stubs.register()
+    disk.stall()
+    submit = synced.stubs.orders.SubmitOrder
+    waiting = [asyncio.ensure_future(submit(order(quantity=1), metadata=key)) for _ in range(3)]
+    await until(lambda: synced.gateway.sequencer.waiting_count() == 3)
+    disk.error = OSError(5, "Input/output error")
+    disk.open.set()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [a.code() for a in answers if isinstance(a, grpc.aio.AioRpcError)] == [grpc.StatusCode.INTERNAL] * 3
+    assert synced.failed.is_set()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await submit(order(), metadata=key)
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_day_order_expires_at_midnight_before_what_comes_after_it(exchange: Venue) -> None:
+    sequencer = exchange.gateway.sequencer
+    day_ns = 86_400 * UNIT
+    now = time.time_ns()
+    _, key = await exchange.stubs.register()
+    placed = await exchange.stubs.orders.SubmitOrder(order(time_in_force=v1.TIME_IN_FORCE_DAY), metadata=key)
+    sequencer.heartbeat.cancel()  # so that only the next command can bring the time
+    sequencer.clock = lambda: (now // day_ns + 1) * day_ns
+    late = await exchange.stubs.orders.SubmitOrder(order(v1.SIDE_SELL, 4), metadata=key)
+    assert late.status == v1.ORDER_STATUS_NEW  # nothing was left to trade with
+    view = await exchange.stubs.accounts.GetOrder(v1.GetOrderRequest(order_id=placed.order_id), metadata=key)
+    assert view.status == v1.ORDER_STATUS_EXPIRED
+
+
+async def test_an_order_expires_when_nothing_else_happens(exchange: Venue) -> None:
+    _, key = await exchange.stubs.register()
+    soon = order(time_in_force=v1.TIME_IN_FORCE_GTD, expires_at_ns=time.time_ns() + 50_000_000)
+    feed = exchange.stubs.feed.StreamExecutions(v1.StreamExecutionsRequest(from_seq=0), metadata=key)
+    await exchange.stubs.orders.SubmitOrder(soon, metadata=key)
+    kinds: list[str | None] = []
+    while "expired" not in kinds:
+        kinds += [report.WhichOneof("event") for report in (await feed.read()).reports]
+    assert kinds == ["accepted", "expired"]
+    feed.cancel()
+
+
+async def test_journal_time_never_goes_back(exchange: Venue) -> None:
+    _, key = await exchange.stubs.register()
+    first = await exchange.stubs.orders.SubmitOrder(order(quantity=1), metadata=key)
+    exchange.gateway.sequencer.clock = lambda: 1
+    second = await exchange.stubs.orders.SubmitOrder(order(quantity=1), metadata=key)
+    assert second.time_ns >= first.time_ns
