@@ -52,7 +52,7 @@ def connected(grpc: str, api_key: str, data: Path, roots: Path | None, needs_key
     except ExchangeError as error:
         fail(str(error))
     except OSError as error:
-        fail(str(error))
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def demo_key(data: Path) -> str | None:

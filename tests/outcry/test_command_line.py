@@ -1,0 +1,148 @@
+"""The `outcry` command, run as users run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import outcry
+from tests.venues import EngineProcess
+
+
+class Shell:
+    """Runs `outcry` against one engine, with a key of its own unless told otherwise."""
+
+    def __init__(self, engine: EngineProcess, api_key: str) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("OUTCRY_")}
+        self.environment = {**clean, "OUTCRY_GRPC": engine.address, "OUTCRY_API_KEY": api_key, "COLUMNS": "200"}
+
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "outcry", *words],
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def says(self, *words: str, **environment: str) -> str:
+        run = self.run(*words, **environment)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.says(*words, "--json"), parse_float=str)
+
+    def refusal(self, *words: str, **environment: str) -> str:
+        run = self.run(*words, **environment)
+        assert run.returncode == 1
+        assert run.stdout == ""
+        return run.stderr
+
+
+@pytest.fixture
+def shell(engine: EngineProcess) -> Shell:
+    with outcry.Client(engine.address) as client:
+        return Shell(engine, client.register("shell").api_key)
+
+
+def test_it_says_its_version(shell: Shell) -> None:
+    assert shell.says("--version") == f"outcry {outcry.__version__}\n"
+
+
+def test_an_order_is_entered_listed_shown_in_the_book_and_cancelled(shell: Shell) -> None:
+    entered = shell.json("buy", "AAPL", "10", "--price", "12.25", "--type", "limit", "--tif", "DAY")
+    assert (entered["status"], entered["remaining_quantity"]) == ("new", 10)
+    order_id = f"ORD_{entered['order_id']}"
+    assert order_id in shell.says("orders")
+    [order] = shell.json("orders")
+    assert (order["price"], order["time_in_force"]) == ("12.25", "DAY")
+    assert "12.25" in shell.says("book", "AAPL", "--depth", "0")
+    assert shell.json("cancel", order_id)["status"] == "cancelled"
+    assert shell.json("orders") == []
+    assert shell.json("orders", "--all")[0]["status"] == "cancelled"
+
+
+def test_an_order_is_cancelled_by_its_number_its_own_name_or_with_all_others(shell: Shell) -> None:
+    first = shell.json("buy", "AAPL", "1", "--price", "1")["order_id"]
+    shell.json("buy", "AAPL", "1", "--price", "1", "--client-order-id", "mine")
+    last = shell.json("buy", "AAPL", "1", "--price", "1")["order_id"]
+    assert shell.json("cancel", str(first))["order_id"] == first
+    assert shell.json("cancel", "--client-order-id", "mine")["client_order_id"] == "mine"
+    assert shell.json("cancel", "--all")["order_ids"] == [last]
+
+
+def test_positions_come_with_balances(shell: Shell) -> None:
+    assert "1,000,000" in shell.says("positions")
+    assert shell.json("positions")["balances"]["USD"]["available"] == 1_000_000
+
+
+def test_a_dry_run_changes_nothing(shell: Shell) -> None:
+    assert shell.json("sell", "AAPL", "1", "--price", "900", "--dry-run")["order_id"] == 0
+    assert shell.json("orders") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("buy", "XYZ", "1", "--price", "1"), "outcry: INVALID_INSTRUMENT: Unknown instrument: XYZ\n"),
+        (("buy", "AAPL", "ten"), "outcry: INVALID_REQUEST: quantity: 'ten' is not a number\n"),
+        (("cancel", "ORD_987654321"), "outcry: CANCEL_FAILED: Order not found or already filled\n"),
+        (("orders", "--api-key", "wrong"), "outcry: UNAUTHENTICATED: A valid API key is needed\n"),
+        (("book", "AAPL", "--tls-ca", "nowhere.pem"), "outcry: nowhere.pem: No such file or directory\n"),
+    ],
+)
+def test_a_refusal_is_one_clear_line_and_status_1(shell: Shell, words: tuple[str, ...], line: str) -> None:
+    assert shell.refusal(*words) == line
+
+
+def test_no_exchange_is_one_clear_line_too(shell: Shell) -> None:
+    line = shell.refusal("orders", "--grpc", "127.0.0.1:1")
+    assert line.startswith("outcry: SERVICE_UNAVAILABLE: ")
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [("cancel", "XYZ"), ("cancel",), ("cancel", "1", "--all"), ("buy", "AAPL"), ("sing",)]
+)
+def test_what_makes_no_sense_is_status_2_with_its_usage(shell: Shell, words: tuple[str, ...]) -> None:
+    run = shell.run(*words)
+    assert run.returncode == 2
+    assert "Usage" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_options_come_from_the_environment_too(shell: Shell) -> None:
+    shell.says("buy", "AAPL", "1", OUTCRY_BUY_PRICE="3.5", OUTCRY_BUY_TIF="DAY")
+    [order] = shell.json("orders")
+    assert (order["price"], order["time_in_force"]) == ("3.5", "DAY")
+
+
+def test_without_a_key_the_demo_s_is_used_and_that_is_said(shell: Shell, engine: EngineProcess) -> None:
+    run = shell.run("orders", "--data", str(engine.data), OUTCRY_API_KEY="")
+    assert run.returncode == 0
+    assert str(engine.data / "keys" / "demo.key") in run.stderr
+
+
+def test_without_any_key_the_refusal_is_the_exchange_s(shell: Shell, tmp_path: Path) -> None:
+    assert "UNAUTHENTICATED" in shell.refusal("orders", "--data", str(tmp_path), OUTCRY_API_KEY="")
+
+
+@pytest.mark.parametrize(
+    "command", ["engine", "bridge", "replay", "up", "buy", "cancel", "orders", "positions", "book"]
+)
+def test_every_command_explains_itself(shell: Shell, command: str) -> None:
+    assert "--grpc" in shell.says(command, "--help")
+
+
+def test_engine_passes_its_options_through(shell: Shell, tmp_path: Path) -> None:
+    run = shell.run("engine", "--grpc", "192.0.2.1:1", "--data", str(tmp_path / "data"))
+    assert run.returncode == 2
+    assert "--grpc" in run.stderr

@@ -1,0 +1,213 @@
+"""`outcry up`: one thing that starts, keeps running and stops."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from websockets.sync.client import connect
+
+from outcry import Client
+from tests.venues import is_running, until
+
+LINE = re.compile(
+    r"outcry is up: docs (?P<docs>\S+), websocket (?P<ws>\S+), gRPC (?P<grpc>\S+), API key (?P<key>\S+)\n"
+)
+TIMEOUT_S = 60
+
+
+class Up:
+    """`outcry up` in a process group of its own, as in a terminal."""
+
+    def __init__(self, data: Path, *flags: str) -> None:
+        self.data = data
+        self.errors = data.parent / "up.stderr"
+        command = [sys.executable, "-m", "outcry", "up", "--data", str(data), "--durability", "write"]
+        addresses = [] if "--grpc" in flags else ["--grpc", "127.0.0.1:0"]
+        addresses += [] if "--http" in flags else ["--http", "127.0.0.1:0"]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("OUTCRY_")}
+        with self.errors.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [*command, *addresses, *flags],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=clean,
+                start_new_session=True,
+            )
+
+    def announced(self) -> dict[str, str]:
+        assert self.process.stdout is not None
+        match = LINE.fullmatch(self.process.stdout.readline())
+        assert match, self.errors.read_text()
+        return match.groupdict()
+
+    def children(self) -> dict[str, int]:
+        """The children's process ids, by module."""
+        pid = self.process.pid
+        pids = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return {Path(f"/proc/{pid}/cmdline").read_text().split("\0")[2]: pid for pid in pids}
+
+    def ctrl_c(self) -> None:
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def wait(self) -> int:
+        return self.process.wait(TIMEOUT_S)
+
+    def logged(self) -> str:
+        return "".join(log.read_text() for log in (self.data / "logs").iterdir())
+
+    def key(self, name: str) -> str:
+        return (self.data / "keys" / f"{name}.key").read_text().strip()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+Start = Callable[..., Up]
+
+
+@pytest.fixture
+def start(data: Path) -> Iterator[Start]:
+    started: list[Up] = []
+
+    def start(*flags: str) -> Up:
+        started.append(Up(data, *flags))
+        return started[-1]
+
+    yield start
+    for up in started:
+        up.close()
+
+
+def test_one_line_names_docs_websocket_grpc_and_a_key_and_all_of_them_answer(start: Start) -> None:
+    said = start().announced()
+    assert requests.get(said["docs"], timeout=TIMEOUT_S).status_code == 200
+    with Client(said["grpc"], said["key"]) as client:
+        order = client.buy("AAPL", 1, 100)
+    with connect(f"{said['ws']}?api_key={said['key']}&from_seq=0") as socket:
+        assert f"ORD_{order.order_id}" in str(socket.recv(TIMEOUT_S))
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "sigterm"])
+async def test_it_stops_cleanly_and_the_next_start_has_the_same_state(start: Start, how: str) -> None:
+    first = start()
+    said = first.announced()
+    with Client(said["grpc"], said["key"]) as client:
+        client.buy("AAPL", 1, 100)
+        digest = client.with_key(first.key("operator")).state_digest().digest
+    children = first.children()
+    assert set(children) == {"gateway", "rest_bridge"}
+    if how == "ctrl-c":
+        first.ctrl_c()
+    else:
+        first.process.terminate()
+    assert first.wait() == 0
+    assert not any(is_running(pid) for pid in children.values())
+    assert "Traceback" not in first.logged() + first.errors.read_text()
+    second = start()
+    again = second.announced()
+    assert again["key"] == said["key"]
+    with Client(again["grpc"], second.key("operator")) as client:
+        assert client.state_digest().digest == digest
+
+
+async def test_the_children_end_when_it_is_killed(start: Start) -> None:
+    up = start("--demo")
+    up.announced()
+    children = up.children()
+    assert set(children) == {"gateway", "rest_bridge", "outcry.demo"}
+    up.process.kill()
+    up.wait()
+    await until(lambda: not any(is_alive(pid) for pid in children.values()), TIMEOUT_S)
+
+
+async def test_a_killed_engine_is_started_again_where_it_was(start: Start) -> None:
+    up = start()
+    said = up.announced()
+    with Client(said["grpc"], said["key"]) as client:
+        order = client.buy("AAPL", 1, 100)
+        killed = up.children()["gateway"]
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: up.children().get("gateway") not in (None, killed), TIMEOUT_S)
+        await until(lambda: answers(client), TIMEOUT_S)
+        assert [found.order_id for found in client.orders()] == [order.order_id]
+    assert "the engine ended (SIGKILL); starting it again" in up.errors.read_text()
+
+
+async def test_a_killed_bridge_is_started_again_where_it_was(start: Start) -> None:
+    up = start()
+    said = up.announced()
+    os.kill(up.children()["rest_bridge"], signal.SIGKILL)
+    await until(lambda: page_answers(said["docs"]), TIMEOUT_S)
+
+
+@pytest.mark.parametrize("flag", ["--grpc", "--http"])
+def test_a_taken_port_is_an_error_that_names_the_flag(start: Start, flag: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        up = start(flag, f"127.0.0.1:{taken.getsockname()[1]}")
+        assert up.wait() == 2
+    last = up.errors.read_text().splitlines()[-1]
+    assert flag in last
+    assert "Traceback" not in up.errors.read_text()
+
+
+def test_a_bad_venue_file_is_an_error_that_names_it(start: Start, tmp_path: Path) -> None:
+    venue = tmp_path / "odd.toml"
+    venue.write_text("instruments = 7")
+    up = start("--venue", str(venue))
+    assert up.wait() == 2
+    assert "odd.toml" in up.errors.read_text().splitlines()[-1]
+
+
+async def test_a_second_ctrl_c_does_not_wait_for_who_does_not_stop(start: Start) -> None:
+    up = start()
+    up.announced()
+    children = up.children()
+    os.kill(children["gateway"], signal.SIGSTOP)
+    up.ctrl_c()
+    await until(lambda: not is_alive(children["rest_bridge"]), TIMEOUT_S)
+    up.ctrl_c()
+    assert up.wait() == 1
+    await until(lambda: not is_alive(children["gateway"]), TIMEOUT_S)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs, zombies apart: without a parent of ours, nobody waits for them at once."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def answers(client: Client) -> bool:
+    from outcry import Unavailable
+
+    try:
+        client.orders()
+    except Unavailable:
+        return False
+    return True
+
+
+def page_answers(url: str) -> bool:
+    try:
+        answer: Any = requests.get(url, timeout=TIMEOUT_S)
+    except requests.ConnectionError:
+        return False
+    return bool(answer.status_code == 200)
