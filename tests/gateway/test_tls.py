@@ -1,0 +1,54 @@
+"""TLS and mutual TLS by flag, with certificates made for the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+
+from outcry import v1
+from tests.venues import EngineProcess, engine_process
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def flags(authority: trustme.CA, folder: Path) -> list[str]:
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    return ["--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")]
+
+
+async def listed(engine: EngineProcess, credentials: grpc.ChannelCredentials | None) -> int:
+    if credentials is None:
+        channel = grpc.aio.insecure_channel(engine.address)
+    else:
+        channel = grpc.aio.secure_channel(engine.address, credentials)
+    async with channel:
+        answer = await v1.MarketDataStub(channel).ListInstruments(v1.ListInstrumentsRequest(), timeout=20)
+        return len(answer.instruments)
+
+
+async def test_with_a_certificate_the_engine_speaks_tls_and_nothing_else(tmp_path: Path, authority: trustme.CA) -> None:
+    roots = authority.cert_pem.bytes()
+    with engine_process(tmp_path / "data", *flags(authority, tmp_path)) as engine:
+        assert await listed(engine, grpc.ssl_channel_credentials(roots)) == 6
+        with pytest.raises(grpc.aio.AioRpcError):
+            await listed(engine, None)
+
+
+async def test_with_clients_roots_a_client_must_show_a_certificate(tmp_path: Path, authority: trustme.CA) -> None:
+    roots = authority.cert_pem.bytes()
+    authority.cert_pem.write_to_path(tmp_path / "clients.pem")
+    mutual = [*flags(authority, tmp_path), "--tls-client-ca", str(tmp_path / "clients.pem")]
+    client = authority.issue_cert("bot.example")
+    with engine_process(tmp_path / "data", *mutual) as engine:
+        shown = grpc.ssl_channel_credentials(roots, client.private_key_pem.bytes(), client.cert_chain_pems[0].bytes())
+        assert await listed(engine, shown) == 6
+        with pytest.raises(grpc.aio.AioRpcError):
+            await listed(engine, grpc.ssl_channel_credentials(roots))
