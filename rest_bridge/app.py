@@ -31,7 +31,7 @@ from rest_bridge.docs import operations
 from rest_bridge.settings import Settings
 from rest_bridge.sockets import Sockets
 
-REQUESTS_LIMIT = 2_000  # under way at once
+REQUESTS_LIMIT = 1_000  # under way at once
 PAGE = Path(__file__).parent / "web" / "index.html"
 DESCRIPTION = """Trade on Outcry by REST and WebSocket. Every call but registration takes a key in `X-API-Key`.
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
-from contextlib import aclosing, suppress
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,7 +31,10 @@ from rest_bridge.messages import FORMATS, Format, error_message, market_message,
 
 MESSAGE_LIMIT = 64 * 1024  # bytes of one message from a client; uvicorn enforces it
 STALL_S = 5.0
-SOCKETS_LIMIT = 1_000
+# The gateway serves 1,000 streams on a connection, and the bridge has one connection for each kind.
+SOCKETS_LIMIT = 900
+ALL_SUBSCRIPTIONS_LIMIT = 900
+ACCOUNT_SOCKETS_LIMIT = 32
 SUBSCRIPTIONS_LIMIT = 64  # of one socket
 ENGINE_WAIT_S = 5.0  # for a new socket while the engine is away
 RETRY_S = 0.25
@@ -53,6 +57,28 @@ class Goodbye(Exception):
         self.reason = reason
 
 
+class Quota:
+    """How many of something there may be at once, for each owner."""
+
+    def __init__(self, limit: int, words: str) -> None:
+        self.limit = limit
+        self.words = words
+        self.taken: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, owner: str = "") -> Iterator[None]:
+        """Take one for a while. Unavailable where there is none left."""
+        if self.taken[owner] >= self.limit:
+            raise Unavailable("CIRCUIT_BREAKER_OPEN", self.words, {"limit": self.limit})
+        self.taken[owner] += 1
+        try:
+            yield
+        finally:
+            self.taken[owner] -= 1
+            if not self.taken[owner]:
+                del self.taken[owner]
+
+
 class Sockets:
     """All sockets of this process: admits them by origin and number, and ends each with the code it deserves."""
 
@@ -60,36 +86,32 @@ class Sockets:
         self.feeds = feeds
         self.market = market
         self.allowed_origins = frozenset(allowed_origins)
-        self.count = 0
+        self.all = Quota(SOCKETS_LIMIT, "too many connections")
+        self.of_account = Quota(ACCOUNT_SOCKETS_LIMIT, "too many connections of this account")
+        self.subscriptions = Quota(ALL_SUBSCRIPTIONS_LIMIT, "too many subscriptions")
 
     async def private(self, websocket: WebSocket) -> None:
-        await self.serve(websocket, PrivateSocket(websocket, self.market, self.feeds))
+        await self.serve(PrivateSocket(websocket, self))
 
     async def public(self, websocket: WebSocket) -> None:
-        await self.serve(websocket, Socket(websocket, self.market))
+        await self.serve(Socket(websocket, self))
 
-    async def serve(self, websocket: WebSocket, socket: Socket) -> None:
+    async def serve(self, socket: Socket) -> None:
+        websocket = socket.websocket
         if not is_allowed(websocket, self.allowed_origins):
             words = "This origin may not open a WebSocket here"
             denied = PermissionDenied("PERMISSION_DENIED", words, {"origin": websocket.headers["origin"][:KEY_LIMIT]})
             await websocket.send_denial_response(refusal(fresh_request_id(), denied))
             return
-        self.count += 1
-        try:
+        with suppress(WebSocketDisconnect):
             await websocket.accept()
-            await self.converse(websocket, socket)
-        except WebSocketDisconnect:
-            pass
-        finally:
-            self.count -= 1
-
-    async def converse(self, websocket: WebSocket, socket: Socket) -> None:
-        try:
-            if self.count > SOCKETS_LIMIT:
-                raise Goodbye(TRY_AGAIN_LATER, "too many connections")
-            await socket.run()
-        except Goodbye as end:
-            await websocket.close(end.code, end.reason)
+            try:
+                with self.all.one():
+                    await socket.run()
+            except Goodbye as end:
+                await websocket.close(end.code, end.reason)
+            except Unavailable as full:
+                await websocket.close(TRY_AGAIN_LATER, full.message)
 
 
 def is_allowed(connection: HTTPConnection, allowed_origins: Collection[str]) -> bool:
@@ -105,9 +127,9 @@ def is_allowed(connection: HTTPConnection, allowed_origins: Collection[str]) -> 
 class Socket:
     """A conversation about market data: subscriptions come and go, and each follows one stream."""
 
-    def __init__(self, websocket: WebSocket, market: AsyncClient) -> None:
+    def __init__(self, websocket: WebSocket, sockets: Sockets) -> None:
         self.websocket = websocket
-        self.market = market
+        self.sockets = sockets
         self.last = 0  # the last number that was sent
         self.subscriptions: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -165,9 +187,10 @@ class Socket:
         """Pass on one stream, which outlives restarts of the engine; a refusal ends the subscription."""
         channel, instrument_id = topic
         try:
-            async with aclosing(self.market.market_data((instrument_id,), (channel,))) as updates:
-                async for update in updates:
-                    await self.send(market_message(update))
+            with self.sockets.subscriptions.one():
+                async with aclosing(self.sockets.market.market_data((instrument_id,), (channel,))) as updates:
+                    async for update in updates:
+                        await self.send(market_message(update))
         except ExchangeError as error:
             self.subscriptions.pop(topic, None)
             await self.send(error_message(error))
@@ -184,22 +207,19 @@ class Socket:
 class PrivateSocket(Socket):
     """A conversation with one account: its events by number, and market data beside them."""
 
-    def __init__(self, websocket: WebSocket, market: AsyncClient, feeds: AsyncClient) -> None:
-        super().__init__(websocket, market)
-        self.feeds = feeds
-
     def start(self, tasks: asyncio.TaskGroup) -> None:
         tasks.create_task(self.follow_account())
 
     async def follow_account(self) -> None:
         try:
-            client = self.feeds.with_key(read_key(self.websocket))
+            key = read_key(self.websocket)
             form, from_seq = read_wishes(self.websocket)
-            await self.pass_on(client, form, from_seq)
+            with self.sockets.of_account.one(key):
+                await self.pass_on(self.sockets.feeds.with_key(key), form, from_seq)
         except (Unauthenticated, PermissionDenied) as error:
             raise Goodbye(POLICY_VIOLATION, error.message) from None
         except Unavailable as error:
-            raise Goodbye(TRY_AGAIN_LATER, f"{error.message}; the last number sent is {self.last}"[:120]) from None
+            raise Goodbye(TRY_AGAIN_LATER, f"{reason_of(error)}; the last number sent is {self.last}") from None
         except ExchangeError as error:
             await self.send(error_message(error))
             raise Goodbye(POLICY_VIOLATION, error.message[:120]) from None
@@ -217,6 +237,10 @@ class PrivateSocket(Socket):
                 self.last = report.seq
                 if report.seq == positions.seq:
                     await self.send(form.snapshot(positions, time.time_ns()))
+
+
+def reason_of(error: Unavailable) -> str:
+    return error.message if error.code == "CIRCUIT_BREAKER_OPEN" else "the exchange is not available"
 
 
 async def snapshot(client: AsyncClient, from_seq: int | None) -> Positions:

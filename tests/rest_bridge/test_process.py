@@ -15,8 +15,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from rest_bridge.__main__ import listen, server
 from rest_bridge.docs import models
 from rest_bridge.logs import without_secrets
+from rest_bridge.settings import Settings
 
 BRIDGE = [sys.executable, "-m", "rest_bridge"]
 HANG_S = 30
@@ -65,6 +67,13 @@ def ended(process):
     finally:
         process.kill()
         process.stdout.close()
+
+
+def test_uvicorn_is_told_the_contract_s_limits():
+    with listen("127.0.0.1:0") as listener:
+        config = server(Settings(_cli_parse_args=False), listener).config
+    assert (config.ws_ping_interval, config.ws_max_size, config.ws_per_message_deflate) == (20, 65_536, False)
+    assert (config.access_log, config.server_header, config.proxy_headers) == (False, False, False)
 
 
 def test_sigterm_ends_it_with_status_0():
