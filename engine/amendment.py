@@ -124,11 +124,13 @@ class Amendment:
         What it holds itself is let go before it is judged, and held again if it is refused.
         """
         rank, remaining = rank_of(order.side, price), quantity - order.filled
-        hold(order, -order.remaining)
-        proposed = replace(order, quantity=quantity, price=price, rank=rank, remaining=remaining)
-        refusal = risk_refusal(proposed, market)
+        level, waiting = market.book.level_of(order), order.remaining
+        hold(order, -waiting)
+        level.quantity -= waiting
+        refusal = risk_refusal(replace(order, quantity=quantity, price=price, rank=rank, remaining=remaining), market)
+        level.quantity += waiting
         if refusal is not None:
-            hold(order, order.remaining)
+            hold(order, waiting)
             return refusal
         market.book.remove(order)
         order.quantity, order.price, order.rank, order.remaining = quantity, price, rank, remaining

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from engine.exchange import Exchange
 
+from engine.exchange import Exchange
 from gateway.auth import Authenticator, ClientAddress, RegistrationLimit
 from gateway.refusals import Refused
 from outcry import v1

@@ -24,11 +24,11 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import structlog
-from engine.exchange import Exchange
 from msgspec import Struct
 
 from engine.commands import AdvanceTime, Command, NewOrder
 from engine.events import Event
+from engine.exchange import Exchange
 from gateway.event_log import EventLog, Record, private
 from gateway.journal import Journal
 from gateway.refusals import Refused, failed, overloaded, support_reference, timed_out, unavailable

@@ -7,11 +7,11 @@ from ipaddress import ip_address
 
 import grpc
 import structlog
-from engine.exchange import Exchange
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from msgspec import structs
 
+from engine.exchange import Exchange
 from gateway import codec, venue
 from gateway.access import Access
 from gateway.accounts import Accounts
@@ -25,9 +25,9 @@ from gateway.lock import DirectoryLock
 from gateway.market_data import MarketData, MarketDataHub
 from gateway.operations import Operations
 from gateway.order_entry import OrderEntry
-from gateway.refusals import Streams
+from gateway.refusals import Refused, Streams
 from gateway.sequencer import Sequencer
-from gateway.settings import Registration, Settings
+from gateway.settings import Settings
 from outcry import v1
 
 MESSAGE_BYTES = 4 << 20
@@ -96,13 +96,16 @@ class Gateway:
     async def apply_venue(self) -> None:
         """Sequence what venue.toml says and the state does not yet. The keys it names are made when missing."""
         described = venue.load(self.settings.venue)
+        if self.settings.registration != "venue":
+            mode = venue.RegistrationSection(self.settings.registration)
+            described = structs.replace(described, registration=mode)
         self.keyring = Keyring(self.settings.data / "keys")
         for command in venue.commands(described, self.exchange, self.keyring):
-            codec.require_done(await self.sequencer.execute(command))
-        if self.settings.registration is not Registration.VENUE:
-            settings = structs.replace(self.exchange.venue, registration=str(self.settings.registration))
-            if settings != self.exchange.venue:
-                codec.require_done(await self.sequencer.execute(settings))
+            try:
+                codec.require_done(await self.sequencer.execute(command))
+            except Refused as refused:
+                source = self.settings.venue or "the built-in venue"
+                raise Misconfigured(f"--venue: {source}: {refused.message}") from None
 
     def build_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -10,15 +9,6 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.journal import Durability
-
-
-class Registration(StrEnum):
-    """Who may register. VENUE: what venue.toml says."""
-
-    VENUE = "venue"
-    OPEN = "open"
-    CLOSED = "closed"
-    INVITE = "invite"
 
 
 class Settings(BaseSettings):
@@ -37,7 +27,9 @@ class Settings(BaseSettings):
     data: Path = Field(Path("data"), description="folder of the journal, the event log and the keys")
     venue: Path | None = Field(None, description="venue.toml to apply at start; the built-in one when absent")
     durability: Durability = Field(Durability.FSYNC, description="when a command counts as durable")
-    registration: Registration = Field(Registration.VENUE, description="who may register")
+    registration: Literal["venue", "open", "closed", "invite"] = Field(
+        "venue", description="who may register; `venue` is as venue.toml says"
+    )
     transport: Literal["grpcio"] = Field("grpcio", description="the gRPC server")
     tls_cert: Path | None = Field(None, description="PEM certificate chain; turns TLS on")
     tls_key: Path | None = Field(None, description="PEM private key of the certificate")

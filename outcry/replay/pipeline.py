@@ -25,6 +25,7 @@ from outcry.replay.errors import ReplayFailed
 from outcry.replay.translation import Party
 
 WINDOW = 16  # batches unanswered
+ENDED = "the engine ended the session"
 
 Judge = Callable[[v1.Result], None]
 Call = grpc.aio.StreamStreamCall[v1.Instructions, v1.Results]
@@ -54,13 +55,16 @@ class Pipeline:
         self.round_trips_ns: list[int] = []
 
     async def send(self, batch: Batch) -> None:
-        """Send `batch` as soon as the rule allows."""
+        """Send `batch` as soon as the rule allows. ReplayFailed where the engine has ended the session."""
         unanswered = self.unanswered
         while len(unanswered) >= WINDOW or (unanswered and unanswered[0].party is not batch.party):
             await self.an_answer()
         batch.sent_ns = time.perf_counter_ns()
         unanswered.append(batch)
-        await self.calls[batch.party].write(v1.Instructions(instructions=batch.instructions))
+        try:
+            await self.calls[batch.party].write(v1.Instructions(instructions=batch.instructions))
+        except asyncio.InvalidStateError:  # the call is over, and its reader has not been told yet
+            raise ReplayFailed(ENDED) from None
 
     async def an_answer(self) -> None:
         self.answered.clear()
@@ -83,7 +87,7 @@ class Pipeline:
             self.on_answered(batch)
             self.answered.set()
         if self.unanswered:
-            raise ReplayFailed("the engine ended the session")
+            raise ReplayFailed(ENDED)
 
     async def close(self) -> None:
         await self.drained()
