@@ -116,8 +116,7 @@ def add_calls(app: FastAPI, client: AsyncClient, registrar: accounts.Registrar) 
             path,
             endpoint(client, handler, **edge),
             methods=[method],
-            name=f"{method} {path}",
-            operation_id=f"{method} {path}",
+            name=handler.__name__,
             tags=[path.split("/")[1]],
             response_class=JSONResponse,
             response_model=None,
@@ -150,7 +149,7 @@ def add_to_schema(app: FastAPI) -> None:
     """Complete the schema with the key and the WebSocket, which FastAPI has no words for."""
     schema = app.openapi()
     schema["components"]["securitySchemes"] = {"ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
-    schema["paths"]["/ws"] = {"get": {**operations.WEBSOCKET, "tags": ["ws"], "operationId": "GET /ws"}}
+    schema["paths"]["/ws"] = {"get": {**operations.WEBSOCKET, "tags": ["ws"], "operationId": "websocket"}}
 
 
 def add_pages(app: FastAPI) -> None:

@@ -163,6 +163,7 @@ async def unread(address, monkeypatch, send=b""):
     loop = asyncio.get_running_loop()
     key = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     await loop.sock_sendall(client, b"GET /ws HTTP/1.1\r\nHost: a\r\n" + key + b"Sec-WebSocket-Version: 13\r\n\r\n")
+    assert (await loop.sock_recv(client, 4096)).startswith(b"HTTP/1.1 101 ")
     sending = asyncio.create_task(loop.sock_sendall(client, send))
     await asyncio.wait_for(gone.wait(), HANG_S)
     sending.cancel()
@@ -176,10 +177,19 @@ async def test_a_websocket_that_is_never_read_costs_the_connection(served, monke
 
 
 async def test_pings_whose_answers_are_never_read_do_not_pile_up(served, monkeypatch):
-    monkeypatch.setattr(connections, "SOCKET_UNREAD_S", 0.2)
+    monkeypatch.setattr(connections, "SOCKET_UNREAD_S", 2)
+    sizes = [0]
+    received = connections.WebSocketConnection.data_received
+
+    def noted(self, data):
+        received(self, data)
+        sizes.append(self.transport.get_write_buffer_size())
+
+    monkeypatch.setattr(connections.WebSocketConnection, "data_received", noted)
     ping = b"\x89\xfd" + b"mask" + b"x" * 125
     async with served(mute) as address:
         await unread(address, monkeypatch, ping * 200_000)
+    assert 0 < max(sizes) < 1_000_000
 
 
 async def test_an_oversize_message_is_answered_with_1009_however_much_of_it_comes(served):

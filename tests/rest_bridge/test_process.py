@@ -207,7 +207,7 @@ def test_whatever_looks_like_a_key_is_struck_out_of_a_line(line):
     assert "***" in without_secrets(line)
 
 
-def test_registrations_are_limited_by_the_caller_s_own_address_and_say_when_to_come_back(tmp_path, own_venue):
+def test_registrations_are_limited_by_the_caller_s_own_address_and_say_when_to_come_back(own_venue):
     for _ in range(700):
         response = own_venue.http.post("/auth/register", json={"team_name": "Many"})
         if response.status_code != 200:
@@ -220,4 +220,5 @@ def test_registrations_are_limited_by_the_caller_s_own_address_and_say_when_to_c
     assert int(response.headers["retry-after"]) >= 1
     with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.9")) as elsewhere:
         url = f"{own_venue.bridge.address}/auth/register"
-        assert elsewhere.post(url, json={"team_name": "Other"}).status_code == 200
+        answers = [elsewhere.post(url, json={"team_name": "Other"}).status_code for _ in range(100)]
+    assert answers == [200] * 100
