@@ -73,7 +73,7 @@ class Child:
             started_s, log_start = time.monotonic(), self.log_size()
             status = await self.run()
             if status == UNMENDABLE:
-                raise Ended(self.last_lines(log_start, 1), UNMENDABLE)
+                raise Ended(self.last_lines(log_start, 1).removeprefix("outcry "), UNMENDABLE)
             early_deaths = 0 if self.answers.is_set() else early_deaths + 1
             self.answers.clear()
             if early_deaths == EARLY_DEATHS_LIMIT:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from outcry import InvalidRequest, NotFound, OrderRejected, PermissionDenied, Unauthenticated, Unavailable
+from outcry import Client, InvalidRequest, NotFound, OrderRejected, PermissionDenied, Unauthenticated, Unavailable
 from outcry.models import Accepted, BookLevel, Cancelled, Filled, OrderBook, PositionUpdated, PublicTrade, Rejected
 from tests.outcry.conftest import connect
+from tests.venues import EngineProcess
 
 
 async def test_an_order_rests_is_replaced_and_is_cancelled(trader: Any, listed: str) -> None:
@@ -113,7 +114,7 @@ async def test_cancel_all_says_what_it_cancelled(trader: Any, listed: str) -> No
     assert [order.order_id for order in await trader.orders()] == [sold.order_id]
 
 
-async def test_more_orders_than_a_page_come_as_one_list(trader: Any, listed: str, engine: Any) -> None:
+async def test_more_orders_than_a_page_come_as_one_list(trader: Any, listed: str, engine: EngineProcess) -> None:
     from outcry import AsyncClient
     from outcry.encoding import instruction, new_order
 
@@ -182,6 +183,12 @@ async def test_where_no_exchange_is_nothing_was_executed(kind: str) -> None:
         await client.buy("AAPL", 1, 127)
     assert refusal.value.details["outcome"] == "not_executed"
     await client.close()
+
+
+async def test_the_synchronous_client_works_inside_a_running_loop_as_in_a_notebook(engine: EngineProcess) -> None:
+    with Client(engine.address) as client:
+        key = client.register("notebook").api_key
+        assert client.with_key(key).buy("AAPL", 1, 1).status == "new"
 
 
 async def test_executions_tell_everything_that_happens_in_order(trader: Any, rival: Any, listed: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,19 @@ async def test_a_client_finds_a_restarted_engine_and_everything_acknowledged_is_
     assert found.order_id == order.order_id
     again = await bot.buy("AAPL", 1, 100, client_order_id=order.client_order_id)
     assert again.duplicate
+
+
+async def test_a_stalled_engine_leaves_an_order_unknown_and_a_retry_executes_it_once(
+    client: Any, restarts: Restarts
+) -> None:
+    bot = await trader(client)
+    restarts.engine.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(OutcomeUnknown) as error:
+        await bot.buy("AAPL", 1, 100, client_order_id="mine", timeout_s=0.3)
+    assert error.value.details == {"timeout_ms": 300, "stage": "gateway", "outcome": "unknown"}
+    restarts.engine.process.send_signal(signal.SIGCONT)
+    retried = await bot.buy("AAPL", 1, 100, client_order_id="mine", attempt=1)
+    assert [order.order_id for order in await bot.orders(include_closed=True)] == [retried.order_id]
 
 
 async def test_executions_go_on_over_a_restart_with_nothing_missing_and_nothing_twice(

@@ -23,6 +23,7 @@ LINE = re.compile(
     r"outcry is up: docs (?P<docs>\S+), websocket (?P<ws>\S+), gRPC (?P<grpc>\S+), API key (?P<key>\S+)\n"
 )
 TIMEOUT_S = 60
+MODULES = {"gateway", "rest_bridge", "outcry.demo"}
 
 
 class Up:
@@ -55,7 +56,7 @@ class Up:
         """The children's process ids, by module."""
         pid = self.process.pid
         pids = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return {Path(f"/proc/{pid}/cmdline").read_text().split("\0")[2]: pid for pid in pids}
+        return {name: pid for pid in pids if (name := module(pid)) in MODULES}
 
     def ctrl_c(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
@@ -185,6 +186,15 @@ async def test_a_second_ctrl_c_does_not_wait_for_who_does_not_stop(start: Start)
     up.ctrl_c()
     assert up.wait() == 1
     await until(lambda: not is_alive(children["gateway"]), TIMEOUT_S)
+
+
+def module(pid: int) -> str:
+    """What `python -m` runs there; "" for a process that is only just beginning or has ended."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return words[2] if len(words) > 2 else ""
 
 
 def is_alive(pid: int) -> bool:
