@@ -31,7 +31,7 @@ from outcry.models import Accepted
 from outcry.v1.fixed import to_decimal
 
 grpc.experimental.gevent.init_gevent()
-# Each channel waits for its events in a thread of gevent's pool: with fewer threads than channels they would take turns.
+# Each channel waits for its events in a thread of gevent's pool: with fewer threads they would take turns.
 gevent.get_hub().threadpool.maxsize = 1_000
 
 GRPC_ADDRESS = os.environ.get("OUTCRY_GRPC", "127.0.0.1:50051")
