@@ -73,6 +73,8 @@ def replay(context: typer.Context) -> None:
     """Play a recorded day through an engine and compare. Its options follow; see `outcry replay --help`."""
     from outcry.replay.command import command
 
-    player = typer.Typer(context_settings={"auto_envvar_prefix": "OUTCRY_REPLAY"}, pretty_exceptions_enable=False)
+    player = typer.Typer(
+        context_settings={"auto_envvar_prefix": "OUTCRY_REPLAY"}, pretty_exceptions_enable=False, add_completion=False
+    )
     player.command()(command)
     player(context.args, prog_name="outcry replay")
