@@ -137,10 +137,12 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
 
     broken = False
     reader_watch: asyncio.TimerHandle | None = None
+    farewell_watch: asyncio.TimerHandle | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.reader_watch is not None:
-            self.reader_watch.cancel()
+        for watch in (self.reader_watch, self.farewell_watch):
+            if watch is not None:
+                watch.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -165,7 +167,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         if message["type"] == "websocket.close" and self.handshake_complete:
             self.writable.set()  # the close frame goes behind what waits; whoever reads on will find it
-            self.loop.call_later(LINGER_S, self.transport.abort)
+            self.farewell_watch = self.loop.call_later(LINGER_S, self.transport.abort)
         await super().send(message)
 
     def handle_parser_exception(self) -> None:

@@ -201,9 +201,14 @@ REGISTER = document(
     bodies={"a team": {"team_name": "Alpha", "role": "market_maker"}},
     needs_key=False,
 )
+WEBSOCKET_TEXT = """Open it with a WebSocket client; the examples are its messages.
+
+Send `{action: subscribe | unsubscribe, channel: book | trades | ticker, instrument_id}` for market data, which
+`/ws/market` gives without a key. A quantity of 0 in a `book_update` takes the level away; a `conflated` snapshot stands
+in for updates that were missed."""
 WEBSOCKET: Example = {
     "summary": "WebSocket: your account's numbered events, and market data on request",
-    "description": "Open it with a WebSocket client; the examples are its messages.",
+    "description": WEBSOCKET_TEXT,
     "parameters": [
         parameter("api_key", "query", "or the X-API-Key header"),
         parameter("from_seq", "query", "resume after this number", {"type": "integer", "minimum": 0}),
@@ -217,6 +222,7 @@ WEBSOCKET: Example = {
                     "examples": named(
                         {f"default: {name}": message for name, message in websocket.DEFAULT_MESSAGES.items()}
                         | {f"flat: {name}": message for name, message in websocket.FLAT_MESSAGES.items()}
+                        | {f"market data: {name}": message for name, message in websocket.MARKET_MESSAGES.items()}
                     )
                 }
             },

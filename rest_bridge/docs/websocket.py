@@ -104,3 +104,20 @@ FLAT_MESSAGES: dict[str, Example] = {
     "position_update": flat(4, "position_update", instrument_id=DATED_CALL, position=10),
     "position_snapshot": flat(4, "position_snapshot", positions={DATED_CALL: 10}),
 }
+
+
+def public(type_: str, **data: object) -> Example:
+    return {"type": type_, "timestamp": NOW, "data": {"instrument_id": CALL, "seq": 42, "conflated": False, **data}}
+
+
+LEVELS: Example = {
+    "bids": [{"price": 127.0, "quantity": 20}],
+    "asks": [{"price": 128.5, "quantity": 10}],
+}
+MARKET_MESSAGES: dict[str, Example] = {
+    "subscribed": {"type": "subscribed", "data": {"channel": "book", "instrument_id": CALL}},
+    "book_snapshot": public("book_snapshot", **LEVELS),
+    "book_update": public("book_update", bids=[], asks=[{"price": 128.5, "quantity": 0}]),
+    "trade": public("trade", trade_id="TRD_789012", price=128.5, quantity=10, aggressor_side="buy"),
+    "ticker": public("ticker", last_price=128.5, best_bid=127.0, best_ask=128.5, volume=10),
+}

@@ -82,6 +82,17 @@ async def test_a_second_request_that_never_ends_is_hung_up_on_too(served, monkey
         writer.close()
 
 
+async def test_connections_are_bounded(served, monkeypatch):
+    monkeypatch.setattr(connections, "CONNECTIONS_LIMIT", 1)
+    async with served(echo) as address:
+        host, port = address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        assert await exchange(address) == b""
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
 async def test_an_idle_connection_is_closed(served):
     async with served(echo, timeout_keep_alive=0) as address:
         assert (await exchange(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).endswith(b"0")
