@@ -16,6 +16,22 @@ from tests.venues import EngineProcess, engine_process
 NUMBERS = count(1)
 
 
+class Restarts:
+    """An engine that can be killed and started again where it was."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.engine = EngineProcess(data, "--durability", "write")
+        self.address = self.engine.address
+
+    def kill(self) -> None:
+        self.engine.kill()
+
+    def start(self) -> None:
+        self.engine.stop()
+        self.engine = EngineProcess(self.data, "--durability", "write", grpc_address=self.address)
+
+
 class Awaited:
     """The synchronous client with the asynchronous one's manners: each call runs in a thread."""
 
@@ -104,3 +120,10 @@ async def listed(operator: Any) -> str:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
+
+
+@pytest.fixture
+def restarts(data: Path) -> Iterator[Restarts]:
+    restarts = Restarts(data)
+    yield restarts
+    restarts.engine.stop()

@@ -21,6 +21,7 @@ from outcry.demo.market import REACH_UNITS, FairValue, Listing, listing
 from outcry.demo.momentum import POSITION_LIMIT_USUALS, WINDOW, MomentumTrader
 from outcry.demo.noise import WAITING_LIMIT, NoiseTrader
 from outcry.models import OrderBook
+from tests.outcry.conftest import Restarts
 from tests.venues import EngineProcess, engine_process
 
 AAPL = Listing("AAPL", Decimal("0.01"), Decimal(1), 15_000, 1, 13)
@@ -134,28 +135,25 @@ async def test_a_maker_that_starts_again_takes_over_its_quotes(channel: AsyncCli
 
 
 async def test_bots_go_on_after_the_engine_was_killed_and_started_again(
-    data: Path, monkeypatch: pytest.MonkeyPatch
+    restarts: Restarts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bot_module, "LOST_WAIT_S", 0.05)
-    engine = EngineProcess(data, "--durability", "write")
-    async with AsyncClient(engine.address) as channel:
-        bots = [await made(channel, engine, kind) for kind in (MarketMaker, NoiseTrader, MomentumTrader)]
+    async with AsyncClient(restarts.address) as channel:
+        bots = [await made(channel, restarts.engine, kind) for kind in (MarketMaker, NoiseTrader, MomentumTrader)]
         for each in bots:
             each.pace_s = 0.02
         running = asyncio.gather(*(each.run() for each in bots))
-        feed = account(channel, engine, MarketMaker).executions(from_seq=0)
+        feed = account(channel, restarts.engine, MarketMaker).executions(from_seq=0)
         for restart in range(2):
             before = [await anext(feed) for _ in range(200)]
-            engine.kill()
-            engine.stop()
-            engine = EngineProcess(data, "--durability", "write", grpc_address=engine.address)
+            restarts.kill()
+            restarts.start()
             after = [await anext(feed) for _ in range(200)]
             assert after[0].seq == before[-1].seq + 1, restart
         assert not running.done()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-    engine.stop()
 
 
 async def test_the_demo_is_a_process_that_leaves_its_orders_in_the_book(

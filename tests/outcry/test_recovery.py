@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from outcry import OutcomeUnknown, SequenceOutOfRange, Unavailable
 from outcry.models import OrderBook
-from tests.outcry.conftest import connect
-from tests.venues import EngineProcess
-
-
-class Restarts:
-    """An engine that can be killed and started again where it was."""
-
-    def __init__(self, data: Path) -> None:
-        self.data = data
-        self.engine = EngineProcess(data, "--durability", "write")
-        self.address = self.engine.address
-
-    def kill(self) -> None:
-        self.engine.kill()
-
-    def start(self) -> None:
-        self.engine.stop()
-        self.engine = EngineProcess(self.data, "--durability", "write", grpc_address=self.address)
-
-
-@pytest.fixture
-def restarts(data: Path) -> Iterator[Restarts]:
-    restarts = Restarts(data)
-    yield restarts
-    restarts.engine.stop()
+from tests.outcry.conftest import Restarts, connect
 
 
 @pytest.fixture
