@@ -46,7 +46,7 @@ def test_a_refused_or_repeated_command_leaves_the_state_as_it_was(flow: Flow) ->
             assert pair.exchange.digest() != before or command.__class__.__name__ == "ReplaceOrder"
 
 
-HUGE_QUANTITIES = (INT64_MAX - INT64_MAX % LOT, 2**62 - 2**62 % LOT, 10**18, 10**17, ONE)
+HUGE_QUANTITIES = (INT64_MAX - INT64_MAX % LOT, 2**62 - 2**62 % LOT, 4 * 10**18, 10**18, ONE)
 
 
 def huge_order(seed: int) -> NewOrder:
@@ -59,8 +59,8 @@ def huge_order(seed: int) -> NewOrder:
 
 RICH = {
     1: Holder({"USD": INT64_MAX, "SHR": INT64_MAX}, FeeSchedule("f", -5 * ONE, 7 * ONE), unlimited=True),
-    2: Holder({"USD": 2**62, "SHR": 2**62}, FeeSchedule("g", 3 * ONE, -2 * ONE), unlimited=True),
-    3: Holder({}, FeeSchedule("h", 0, 0), unlimited=True),
+    2: Holder({"USD": 2**62, "SHR": 2**62}, FeeSchedule("g", 0, 0), unlimited=True),
+    3: Holder({}, FeeSchedule("h", ONE // 20, ONE // 10), unlimited=True),
 }
 
 
