@@ -104,13 +104,13 @@ class Sockets:
             await websocket.send_denial_response(refusal(fresh_request_id(), denied))
             return
         with suppress(WebSocketDisconnect):
-            await websocket.accept()
             try:
                 with self.all.one():
                     await socket.run()
             except Goodbye as end:
                 await websocket.close(end.code, end.reason)
             except Unavailable as full:
+                await websocket.accept()
                 await websocket.close(TRY_AGAIN_LATER, full.message)
 
 
@@ -136,6 +136,7 @@ class Socket:
     async def run(self) -> None:
         """Serve until one side ends it: Goodbye or WebSocketDisconnect says how."""
         try:
+            await self.open()
             async with asyncio.TaskGroup() as tasks:
                 self.start(tasks)
                 await self.listen(tasks)
@@ -144,6 +145,10 @@ class Socket:
         except* Exception:
             log.exception("socket_failed")
             raise Goodbye(INTERNAL_FAILURE, "internal error") from None
+
+    async def open(self) -> None:
+        """Answer the handshake."""
+        await self.websocket.accept()
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Nothing is sent unasked here."""
@@ -207,15 +212,31 @@ class Socket:
 class PrivateSocket(Socket):
     """A conversation with one account: its events by number, and market data beside them."""
 
+    refusal: ExchangeError | None = None
+
+    async def open(self) -> None:
+        """Answer the handshake when it is known where the account's events stand.
+
+        Sooner, and an order that follows the handshake at once could be in the snapshot, its events never told.
+        """
+        try:
+            self.key = read_key(self.websocket)
+            self.form, self.from_seq = read_wishes(self.websocket)
+            self.client = self.sockets.feeds.with_key(self.key)
+            self.positions = await snapshot(self.client, self.from_seq)
+        except ExchangeError as error:
+            self.refusal = error
+        await super().open()
+
     def start(self, tasks: asyncio.TaskGroup) -> None:
         tasks.create_task(self.follow_account())
 
     async def follow_account(self) -> None:
         try:
-            key = read_key(self.websocket)
-            form, from_seq = read_wishes(self.websocket)
-            with self.sockets.of_account.one(key):
-                await self.pass_on(self.sockets.feeds.with_key(key), form, from_seq)
+            if self.refusal is not None:
+                raise self.refusal
+            with self.sockets.of_account.one(self.key):
+                await self.pass_on(self.positions, self.form)
         except (Unauthenticated, PermissionDenied) as error:
             raise Goodbye(POLICY_VIOLATION, error.message) from None
         except Unavailable as error:
@@ -224,13 +245,12 @@ class PrivateSocket(Socket):
             await self.send(error_message(error))
             raise Goodbye(POLICY_VIOLATION, error.message[:120]) from None
 
-    async def pass_on(self, client: AsyncClient, form: Format, from_seq: int | None) -> None:
+    async def pass_on(self, positions: Positions, form: Format) -> None:
         """The missed events, the snapshot in its place, and every event after it, once each."""
-        positions = await snapshot(client, from_seq)
-        self.last = start = positions.seq if from_seq is None else from_seq
+        self.last = start = positions.seq if self.from_seq is None else self.from_seq
         if start == positions.seq:
             await self.send(form.snapshot(positions, time.time_ns()))
-        async with aclosing(client.executions(start)) as reports:
+        async with aclosing(self.client.executions(start)) as reports:
             async for report in reports:
                 if (message := form.report(report)) is not None:
                     await self.send(message)
