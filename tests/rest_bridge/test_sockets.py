@@ -40,6 +40,15 @@ def test_the_snapshot_comes_first_and_names_the_last_event_it_includes(alice, bo
         assert message["seq"] == 3  # acknowledged, executed, position
 
 
+def test_an_order_that_follows_the_handshake_at_once_is_told_and_never_only_in_the_snapshot(alice, instrument):
+    for number in range(20):
+        with alice.socket() as socket:
+            alice.order(instrument, "buy", 1, 100)
+            snapshot, ack = socket.take(2)
+        assert (snapshot["type"], snapshot["seq"]) == ("position_snapshot", number)
+        assert (ack["type"], ack["seq"]) == ("new_order_ack", number + 1)
+
+
 def test_an_order_s_life_in_the_default_format(alice, bob, instrument):
     with alice.socket() as socket:
         socket.until("position_snapshot")
