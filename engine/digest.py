@@ -40,7 +40,7 @@ def parts(exchange: Exchange) -> Iterator[object]:
     for _, account in sorted(registry.accounts.items()):
         yield from account_parts(account)
     for name, market in sorted(registry.markets.items()):
-        yield name, market.has_traded
+        yield name, market.last_price, market.volume
         yield from book_parts(market)
 
 

@@ -106,7 +106,7 @@ class Exchange:
         if market is None:
             return None
         bids, asks = (market.book.depth(side, depth) for side in Side)
-        return BookView(instrument_id, market.number, bids, asks)
+        return BookView(instrument_id, market.number, bids, asks, market.last_price, market.volume)
 
     def order(self, account: int, order_id: int, client_order_id: str = "") -> OrderView | None:
         """The account's order named by `order_id`, or by `client_order_id` where that is 0."""

@@ -9,16 +9,20 @@ from engine.instrument import Instrument
 
 
 class Market:
-    """`number` is the last public event's; `house` is the venue's own balance of the quote asset, which takes fees."""
+    """`number` is the last public event's; `house` is the venue's own balance of the quote asset, which takes fees.
 
-    __slots__ = ("book", "has_traded", "house", "instrument", "number")
+    `last_price` is that of the last trade, None before the first; `volume` is all that has traded.
+    """
+
+    __slots__ = ("book", "house", "instrument", "last_price", "number", "volume")
 
     def __init__(self, instrument: Instrument, house: Balance) -> None:
         self.instrument = instrument
         self.house = house
         self.book = Book()
         self.number = 0
-        self.has_traded = False
+        self.last_price: int | None = None
+        self.volume = 0
 
     def publish_changes(self, events: list[Event]) -> None:
         """Say which levels the command changed, once each, with what they have come to."""

@@ -21,12 +21,13 @@ class Matching:
     def match(self, taker: Order, market: Market, events: list[Event]) -> tuple[OrderFilled, ...]:
         """Trade what `taker` can trade now. Returns its own fills."""
         fills = []
-        left = taker.remaining
+        wanted = left = taker.remaining
         for maker, quantity in market.book.sweep(taker):
             left -= quantity
             fills.append(self.trade(taker, maker, quantity, left, market, events))
         if fills:
-            market.has_traded = True
+            market.last_price = fills[-1].price
+            market.volume += wanted - left
             if not left:
                 self.close(taker)
         return tuple(fills)

@@ -77,7 +77,7 @@ class Registry:
         elif instrument != market.instrument:
             if essentials(instrument) != essentials(market.instrument):
                 words = f"{name} has traded or has open orders: its tick, lot, assets and settlement stay"
-                require(not market.has_traded and market.book.is_empty(), words)
+                require(market.last_price is None and market.book.is_empty(), words)
             market.instrument = instrument
             market.house = self.house_balance(instrument.quote_asset)
             for account in self.accounts.values():

@@ -27,12 +27,17 @@ class OrderView(Struct, frozen=True, gc=False):
 
 
 class BookView(Struct, frozen=True, gc=False):
-    """Levels as (price, quantity), best first. `number` is the instrument's last public event that they include."""
+    """Levels as (price, quantity), best first. `number` is the instrument's last public event that they include.
+
+    `last_price` is that of the last trade, None before the first; `volume` is all that has traded.
+    """
 
     instrument_id: str
     number: int
     bids: tuple[tuple[int, int], ...]
     asks: tuple[tuple[int, int], ...]
+    last_price: int | None = None
+    volume: int = 0
 
 
 class PositionView(Struct, frozen=True, gc=False):

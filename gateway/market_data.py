@@ -87,18 +87,16 @@ class MarketDataHub:
         self.readers_limit = readers_limit
         self.readers: dict[str, set[Reader]] = {}
         self.count = 0
-        self.last_price: dict[str, int] = {}
-        self.volume: dict[str, int] = {}
 
     def publish(self, batch: list[Waiting]) -> None:
+        if not self.count:
+            return
         for waiting in batch:
             for event in waiting.events:
                 if type(event) is BookChanged:
                     if readers := self.readers.get(event.instrument_id):
                         self.offer(readers, v1.MARKET_DATA_CHANNEL_BOOK, change(event, waiting.time_ns))
                 elif type(event) is TradePrinted:
-                    self.last_price[event.instrument_id] = event.price
-                    self.volume[event.instrument_id] = self.volume.get(event.instrument_id, 0) + event.quantity
                     if readers := self.readers.get(event.instrument_id):
                         self.offer(readers, v1.MARKET_DATA_CHANNEL_TRADES, trade(event, waiting.time_ns))
 
@@ -121,15 +119,6 @@ class MarketDataHub:
         self.count -= 1
         for instrument_id in reader.instruments:
             self.readers[instrument_id].discard(reader)
-
-    def ticker(self, view: BookView, time_ns: int) -> v1.MarketDataUpdate:
-        ticker = v1.Ticker(
-            last_price=self.last_price.get(view.instrument_id),
-            best_bid=view.bids[0][0] if view.bids else None,
-            best_ask=view.asks[0][0] if view.asks else None,
-            volume=min(self.volume.get(view.instrument_id, 0), INT64_MAX),
-        )
-        return v1.MarketDataUpdate(instrument_id=view.instrument_id, seq=view.number, time_ns=time_ns, ticker=ticker)
 
 
 class MarketData(v1.MarketDataServicer):
@@ -193,7 +182,7 @@ class MarketData(v1.MarketDataServicer):
                 instrument_id = next(iter(reader.tickers_due))
                 del reader.tickers_due[instrument_id]
                 request = v1.GetOrderBookRequest(instrument_id=instrument_id, depth=1)
-                yield self.hub.ticker(*await self.sequencer.ask(book_query(self.sequencer, request)))
+                yield ticker(*await self.sequencer.ask(book_query(self.sequencer, request)))
 
     async def fresh_book(self, reader: Reader, instrument_id: str, conflated: bool) -> v1.MarketDataUpdate:
         request = v1.GetOrderBookRequest(instrument_id=instrument_id)
@@ -203,6 +192,16 @@ class MarketData(v1.MarketDataServicer):
         if v1.MARKET_DATA_CHANNEL_BOOK in reader.channels:
             update.book.CopyFrom(codec.order_book(view, time_ns))
         return update
+
+
+def ticker(view: BookView, time_ns: int) -> v1.MarketDataUpdate:
+    latest = v1.Ticker(
+        last_price=view.last_price,
+        best_bid=view.bids[0][0] if view.bids else None,
+        best_ask=view.asks[0][0] if view.asks else None,
+        volume=min(view.volume, INT64_MAX),
+    )
+    return v1.MarketDataUpdate(instrument_id=view.instrument_id, seq=view.number, time_ns=time_ns, ticker=latest)
 
 
 def change(event: BookChanged, time_ns: int) -> v1.MarketDataUpdate:

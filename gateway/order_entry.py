@@ -74,7 +74,7 @@ class OrderEntry(v1.OrderEntryServicer):
             tasks.create_task(self.read(account, requests, window))
             while (batch := await window.get()) is not None:
                 await batch.done
-                await context.write(v1.Results(results=batch.results()))
+                await context.write(batch.results())
 
     async def read(
         self, account: int, requests: AsyncIterator[v1.Instructions], window: asyncio.Queue[Batch | None]
@@ -126,31 +126,37 @@ class Batch:
         if not self.missing and not self.done.done():
             self.done.set_result(None)
 
-    def results(self) -> list[v1.Result]:
-        return [result(*pair) for pair in zip(self.instructions, self.answers, strict=True)]
+    def results(self) -> v1.Results:
+        message = v1.Results()
+        add = message.results.add
+        for instruction, answer in zip(self.instructions, self.answers, strict=True):
+            write_result(instruction, answer, add())
+        return message
 
 
-def result(instruction: v1.Instruction, answer: object) -> v1.Result:
-    request_id = instruction.request_id
+def write_result(instruction: v1.Instruction, answer: object, result: v1.Result) -> None:
+    """Write an answer into an empty message of the kind that was asked for."""
+    result.request_id = instruction.request_id
     match answer:
         case OrderOutcome():
-            return v1.Result(request_id=request_id, order=codec.order_result(answer))
-        case CancelAllOutcome():
-            return v1.Result(request_id=request_id, cancel_all=codec.cancel_all_result(answer))
+            codec.write_order_result(answer, result.order)
         case (BookView() as view, int(time_ns)):
-            return v1.Result(request_id=request_id, order_book=codec.order_book(view, time_ns))
+            codec.write_order_book(view, time_ns, result.order_book)
+        case CancelAllOutcome():
+            result.cancel_all.CopyFrom(codec.cancel_all_result(answer))
         case Refused():
-            return refused_result(instruction, answer.reject())
-    raise TypeError(f"no result for {type(answer).__name__}")
+            write_refusal(instruction, answer.reject(), result)
+        case _:
+            raise TypeError(f"no result for {type(answer).__name__}")
 
 
-def refused_result(instruction: v1.Instruction, reject: v1.Reject) -> v1.Result:
-    """What never reached the engine: refused in the form of the answer that was asked for."""
-    request_id = instruction.request_id
+def write_refusal(instruction: v1.Instruction, reject: v1.Reject, result: v1.Result) -> None:
+    """What never reached the engine is refused in the form of the answer that was asked for."""
     kind = instruction.WhichOneof("instruction")
     if kind in ("submit", "cancel", "replace"):
-        order = v1.OrderResult(status=v1.ORDER_STATUS_REJECTED, reject=reject)
-        return v1.Result(request_id=request_id, order=order)
-    if kind == "cancel_all":
-        return v1.Result(request_id=request_id, cancel_all=v1.CancelAllResult(reject=reject))
-    return v1.Result(request_id=request_id, reject=reject)
+        result.order.status = v1.ORDER_STATUS_REJECTED
+        result.order.reject.CopyFrom(reject)
+    elif kind == "cancel_all":
+        result.cancel_all.reject.CopyFrom(reject)
+    else:
+        result.reject.CopyFrom(reject)
