@@ -24,6 +24,8 @@ from gateway.service import Gateway, Misconfigured
 from gateway.settings import Settings
 from gateway.venue import VenueInvalid
 
+# Orders, events and commands are left out of collections by their type, so garbage in cycles is rare.
+GC_THRESHOLDS = (50_000, 20, 50)
 FAILURE_GRACE_S = 0.3  # for the last answers to leave
 
 
@@ -64,6 +66,7 @@ async def serve(settings: Settings) -> int:
         return refuse(str(problem))
     stop = stop_signal(settings)
     gc.freeze()  # what start-up made stays: collections need not look at it again
+    gc.set_threshold(*GC_THRESHOLDS)
     host = settings.grpc.rpartition(":")[0]
     print(f"ready grpc={host}:{gateway.port}", flush=True)
     waits = [asyncio.ensure_future(event.wait()) for event in (stop, failure)]

@@ -2,7 +2,8 @@
 
 Feeds resume from it, and a reader outside (the projector) may tail it. It is written after the commit, never synced,
 and repaired at start: what is torn, damaged or beyond the journal's end is cut off, and the replay of the journal fills
-in what is missing. So it needs no care on the way of an order: one encoding and one write for a batch.
+in what is missing. So it needs no care on the way of an order, and is written lazily: what is added waits for a full
+frame, for the next beat, or for a reader.
 
 One file, `DATA/events/00000000000000000001.events`, in the form of `frames.py`. A payload is a msgpack array of
 
@@ -140,6 +141,7 @@ class EventLog:
         self.header = new_header(MAGIC, VERSION, 1)
         self.seed = self.header.seed
         self.end = 0
+        self.buffer: list[Record] = []
         self.last_seq = 0
         self.chains: dict[int, Chain] = {}
 
@@ -188,6 +190,18 @@ class EventLog:
             return None
         whole = all(first == self.last_number(account) + 1 for account, first, _, _ in spans)
         return spans if whole else None
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Take the records of a durable batch; they are written with others, or by `flush`. OSError."""
+        self.buffer.extend(records)
+        if len(self.buffer) >= FRAME_RECORDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added: readers may see it from now on. OSError."""
+        if self.buffer:
+            records, self.buffer = self.buffer, []
+            self.append(records)
 
     def append(self, records: Sequence[Record]) -> None:
         """Write the records of one batch; those that are there already are passed over. OSError."""

@@ -91,6 +91,7 @@ class Feeds:
 
     def join(self, account: int, from_seq: int | None, on_lost: Callable[[], object]) -> Reader:
         """Start following: after `from_seq`, or from now on. Refused where the number is out of range."""
+        self.event_log.flush()
         last = self.event_log.last_number(account)
         if from_seq is not None:
             self.check_range(account, from_seq)
@@ -116,6 +117,7 @@ class Feeds:
             if reader.lost:
                 raise too_slow(reader)
             if reader.after + 1 < window.first:
+                self.event_log.flush()
                 events = await asyncio.to_thread(self.event_log.read, account, reader.after, READ_LIMIT)
             else:
                 reader.live = True

@@ -106,6 +106,7 @@ class Sequencer:
         if self.waiting_count() >= self.pending_limit:
             reply(overloaded("Too many commands wait for the disk", pending_limit=self.pending_limit))
             return
+        now_ns = self.now_ns()
         deadline_ns = 0
         if valid_until_ns is not None:
             left_ns = valid_until_ns - self.clock()
@@ -113,7 +114,12 @@ class Sequencer:
                 reply(timed_out("gateway", "not_executed"))
                 return
             deadline_ns = self.monotonic() + max(left_ns, 1)
-        self.sequence(command, reply, deadline_ns)
+        if now_ns >= self.exchange.next_expiry_ns:  # what was to end before this moment ends first
+            self.apply(now_ns, AdvanceTime(), ignore, 0)
+            if self.stopped:
+                reply(unavailable("The engine is stopping"))
+                return
+        self.apply(now_ns, command, reply, deadline_ns)
 
     def waiting_count(self) -> int:
         return len(self.pending) + len(self.in_flight)
@@ -121,16 +127,10 @@ class Sequencer:
     def is_retry(self, command: Command) -> bool:
         return isinstance(command, NewOrder) and self.exchange.is_known(command.account, command.client_order_id)
 
-    def sequence(self, command: Command, reply: Reply, deadline_ns: int = 0) -> None:
-        """Stamp, apply and buffer. What was to expire before this moment expires first."""
-        now_ns = self.now_ns()
-        if now_ns >= self.exchange.next_expiry_ns:
-            self.apply(now_ns, AdvanceTime(), ignore, 0)
-        self.apply(now_ns, command, reply, deadline_ns)
-
     def now_ns(self) -> int:
         """Journal time: it never goes back, whatever the clock does."""
-        return max(self.clock(), self.time_ns)
+        now_ns = self.clock()
+        return now_ns if now_ns > self.time_ns else self.time_ns
 
     def apply(self, now_ns: int, command: Command, reply: Reply, deadline_ns: int) -> None:
         seq = self.seq + 1
@@ -176,10 +176,9 @@ class Sequencer:
             return
         batch = self.in_flight
         try:
-            self.event_log.append([Record(w.seq, w.time_ns, private(w.events)) for w in batch if w.seq])
+            self.event_log.add([Record(w.seq, w.time_ns, private(w.events)) for w in batch if w.seq])
         except OSError as problem:
-            log.critical("event_log_failed", error=repr(problem))
-            self.fail()
+            self.event_log_failed(problem)
             return
         self.in_flight = []
         if self.pending:
@@ -192,11 +191,20 @@ class Sequencer:
         for publisher in self.publishers:
             publisher.publish(batch)
 
+    def event_log_failed(self, problem: OSError) -> None:
+        log.critical("event_log_failed", error=repr(problem))
+        self.fail()
+
     def beat(self) -> None:
         """Time passes: expire what is due, and answer those who wait for a disk that does not answer."""
         if self.stopped:
             return
         self.heartbeat = self.loop.call_later(HEARTBEAT_S, self.beat)
+        try:
+            self.event_log.flush()
+        except OSError as problem:
+            self.event_log_failed(problem)
+            return
         now_ns = self.now_ns()
         if now_ns >= self.exchange.next_expiry_ns:
             self.apply(now_ns, AdvanceTime(), ignore, 0)

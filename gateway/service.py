@@ -161,6 +161,7 @@ class Gateway:
         await self.server.stop(GRACE_S)
         await self.sequencer.close()
         self.journal.close()
+        self.event_log.flush()
         self.event_log.close()
         self.lock.release()
 
