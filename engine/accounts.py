@@ -1,9 +1,11 @@
 """Accounts: what they hold, what their open orders could still do to it, and the orders they have entered.
 
 Nothing is made or lost here: `settle` moves cash between two accounts and the venue's own, and raises where the parts
-of a trade do not come to zero. For every balance the account keeps what open orders could bring and could take, fees
-included; entry is refused where total and that could leave int64, so that no fill ever can. The venue's own account is
-account 0: it takes the fees, is debited what accounts open with, and alone is unbounded. Books are unknown here.
+of a trade do not come to zero. No sum may ever leave int64, so entry is refused where the order, with all that is
+open, could take one there. Adding all that up for every order would be slow; instead each account has a `bound` that
+none of its sums can be beyond, which grows with each order by the most it could move, and is worked out exactly only
+when it comes near the end of the range. The venue's own account is account 0: it takes the fees, is debited what
+accounts open with, and alone is unbounded. Books are unknown here.
 """
 
 from __future__ import annotations
@@ -13,95 +15,107 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import Struct
 
-from engine.fixed import SCALE, notional
-from engine.instrument import FeeSchedule
-from engine.order import FILLED, PARTIALLY_FILLED, Liquidity, Order, Side, move
+from engine.fixed import SCALE
+from engine.instrument import FeeSchedule, Instrument
+from engine.order import BUY, Order
 
 if TYPE_CHECKING:
     from engine.risk import Check
-
-BUY = Side.BUY
-AFTER_MAKING = {
-    Liquidity.NONE: Liquidity.MAKER,
-    Liquidity.MAKER: Liquidity.MAKER,
-    Liquidity.TAKER: Liquidity.MIXED,
-    Liquidity.MIXED: Liquidity.MIXED,
-}
-AFTER_TAKING = {
-    Liquidity.NONE: Liquidity.TAKER,
-    Liquidity.MAKER: Liquidity.MIXED,
-    Liquidity.TAKER: Liquidity.TAKER,
-    Liquidity.MIXED: Liquidity.MIXED,
-}
 
 
 class OutOfBalance(Exception):
     """What was moved does not come to zero: a fault in the engine."""
 
 
-class Balance(Struct, gc=False):
-    """An account's amount of one asset. `incoming` and `outgoing` are the most that its open orders could move."""
+class Balance:
+    """An account's amount of one asset, and how much of it is reserved for open orders."""
 
-    asset: str
-    total: int = 0
-    reserved: int = 0
-    incoming: int = 0
-    outgoing: int = 0
+    __slots__ = ("asset", "reserved", "total")
+
+    def __init__(self, asset: str) -> None:
+        self.asset = asset
+        self.total = 0
+        self.reserved = 0
 
 
 class Rates(Struct, frozen=True, gc=False):
-    """Fees for a quantity of one: as maker, as taker, the most that is charged, is rebated, or either."""
+    """Fees for a quantity of one: as maker, as taker, and the most that is charged or rebated, as amounts.
+
+    `span` is more than fees and the quantity itself can move in any one sum.
+    """
 
     maker: int
     taker: int
     charge: int
     rebate: int
-    largest: int
+    span: int
 
 
 def rates_of(schedule: FeeSchedule) -> Rates:
     maker, taker = schedule.maker, schedule.taker
     charge, rebate = max(maker, taker, 0), max(-maker, -taker, 0)
-    return Rates(maker, taker, charge, rebate, max(charge, rebate))
+    return Rates(maker, taker, charge, rebate, SCALE + charge + rebate)
 
 
-class Position(Struct, gc=False):
+class Position:
     """An account in one instrument: trades since opening, open quantity a side, and the balances that trades move."""
 
-    instrument_id: str
-    quote: Balance
-    base: Balance | None
-    settles_in_cash: bool
-    checks: tuple[Check, ...]
-    quantity: int = 0
-    open_buy: int = 0
-    open_sell: int = 0
+    __slots__ = ("base", "checks", "instrument_id", "open_buy", "open_sell", "quantity", "quote", "settles_in_cash")
+
+    def __init__(self, instrument: Instrument, quote: Balance, base: Balance | None, checks: tuple[Check, ...]) -> None:
+        self.instrument_id = instrument.instrument_id
+        self.settles_in_cash = instrument.settles_in_cash
+        self.quote = quote
+        self.base = base
+        self.checks = checks
+        self.quantity = 0
+        self.open_buy = 0
+        self.open_sell = 0
 
 
-class Account(Struct, gc=False):
-    """`number` is its last event's. `orders` are those it keeps, by id; `open` the resting ones among them, oldest
-    first.
+class Account:
+    """`number` is its last event's. `orders` are those it keeps, by id; `resting` the open ones among them.
 
     `history` has all kept orders in order of id, and perhaps some that are no longer kept; `closed` is in order of
-    closing.
+    closing. `risk_profile` is as given: "" is the role's. `bound` is what none of the account's sums can be beyond.
     """
 
-    account_id: int
-    name: str
-    role: str
-    rates: Rates
-    risk_profile: str = ""  # as given: "" is the role's
-    key_hash: bytes = b""
-    number: int = 0
-    balances: dict[str, Balance] = field(default_factory=dict)
-    positions: dict[str, Position] = field(default_factory=dict)
-    orders: dict[int, Order] = field(default_factory=dict)
-    resting: dict[int, Order] = field(default_factory=dict)
-    by_client_order_id: dict[str, Order] = field(default_factory=dict)
-    history: list[Order] = field(default_factory=list)
-    closed: deque[Order] = field(default_factory=deque)
+    __slots__ = (
+        "account_id",
+        "balances",
+        "bound",
+        "by_client_order_id",
+        "closed",
+        "history",
+        "key_hash",
+        "name",
+        "number",
+        "orders",
+        "positions",
+        "rates",
+        "resting",
+        "risk_profile",
+        "role",
+    )
+
+    def __init__(self, account_id: int, name: str, role: str, rates: Rates) -> None:
+        self.account_id = account_id
+        self.name = name
+        self.role = role
+        self.rates = rates
+        self.risk_profile = ""
+        self.key_hash = b""
+        self.number = 0
+        self.bound = 0
+        self.balances: dict[str, Balance] = {}
+        self.positions: dict[str, Position] = {}
+        self.orders: dict[int, Order] = {}
+        self.resting: dict[int, Order] = {}
+        self.by_client_order_id: dict[str, Order] = {}
+        self.history: list[Order] = []
+        self.closed: deque[Order] = deque()
 
     @property
     def id(self) -> int:
@@ -117,13 +131,6 @@ class Account(Struct, gc=False):
         self.balances.setdefault(position.quote.asset, position.quote)
         if position.base is not None:
             self.balances.setdefault(position.base.asset, position.base)
-
-    def keep(self, order: Order) -> None:
-        """Keep an order that was accepted."""
-        self.orders[order.order_id] = order
-        self.history.append(order)
-        if order.client_order_id:
-            self.by_client_order_id[order.client_order_id] = order
 
     def close(self, order: Order, kept: int) -> None:
         """An order has ended: keep it among the last `kept` that did."""
@@ -155,56 +162,17 @@ def find(account: Account, order_id: int, client_order_id: str) -> Order | None:
     return account.by_client_order_id.get(client_order_id)
 
 
-def fee(rate: int, quantity: int) -> int:
-    """The fee for `quantity` at `rate`. Exact, because fee x lot is a multiple of 1e-9."""
-    return rate * quantity // SCALE
-
-
-def expose(order: Order) -> None:
-    """Fix what a quantity of one can move in the quote balance while the order rests at its price."""
-    rates = order.rates
-    if order.side == BUY:
-        order.outgoing, order.incoming = order.price + rates.charge, rates.rebate
-    else:
-        order.outgoing, order.incoming = rates.charge, order.price + rates.rebate
-
-
 def hold(order: Order, quantity: int) -> None:
-    """Count `quantity` of a resting order among what could happen, and reserve for it; negative to let go."""
+    """Count `quantity` of a resting order as open, and reserve what it may need; negative to let go."""
     position = order.position
-    quote, base = position.quote, position.base
-    quote.outgoing += order.outgoing * quantity // SCALE
-    quote.incoming += order.incoming * quantity // SCALE
     if order.side == BUY:
         position.open_buy += quantity
-        if base is not None:
-            base.incoming += quantity
         if position.settles_in_cash:
-            quote.reserved += order.price * quantity // SCALE
+            position.quote.reserved += order.price * quantity // SCALE
     else:
         position.open_sell += quantity
-        if base is not None:
-            base.outgoing += quantity
-            if position.settles_in_cash:
-                base.reserved += quantity
-
-
-def fill(order: Order, quantity: int, cost: int, fees: int) -> int:
-    """Book one side of a trade: position, cash, asset and the order's own sums. Returns the cash that came in."""
-    position = order.position
-    if order.side == BUY:
-        signed, cash = quantity, -cost - fees
-    else:
-        signed, cash = -quantity, cost - fees
-    position.quantity += signed
-    position.quote.total += cash
-    if position.base is not None:
-        position.base.total += signed
-    order.filled += quantity
-    order.cost += cost
-    order.fees += fees
-    move(order, PARTIALLY_FILLED if order.filled < order.quantity else FILLED)
-    return cash
+        if position.settles_in_cash and position.base is not None:
+            position.base.reserved += quantity
 
 
 def settle(taker: Order, maker: Order, quantity: int, house: Balance) -> tuple[int, int]:
@@ -212,16 +180,32 @@ def settle(taker: Order, maker: Order, quantity: int, house: Balance) -> tuple[i
 
     OutOfBalance where the parts do not come to zero.
     """
-    hold(maker, -quantity)
-    cost = notional(maker.price, quantity)
-    taker_fee = fee(taker.rates.taker, quantity)
-    maker_fee = fee(maker.rates.maker, quantity)
-    cash = fill(taker, quantity, cost, taker_fee) + fill(maker, quantity, cost, maker_fee)
-    taker.liquidity = AFTER_TAKING[taker.liquidity]
-    maker.liquidity = AFTER_MAKING[maker.liquidity]
-    house.total += taker_fee + maker_fee
-    if cash + taker_fee + maker_fee or taker.side == maker.side:
+    cost = maker.price * quantity // SCALE
+    taker_fee = taker.rates.taker * quantity // SCALE
+    maker_fee = maker.rates.maker * quantity // SCALE
+    fees = taker_fee + maker_fee
+    if taker.side == BUY:
+        bought, sold, taker_cash, maker_cash = quantity, -quantity, -cost - taker_fee, cost - maker_fee
+    else:
+        bought, sold, taker_cash, maker_cash = -quantity, quantity, cost - taker_fee, -cost - maker_fee
+    if taker_cash + maker_cash + fees or bought + sold:
         raise OutOfBalance(f"orders {taker.order_id} and {maker.order_id}")
+    hold(maker, -quantity)
+    taking, making = taker.position, maker.position
+    taking.quantity += bought
+    making.quantity += sold
+    taking.quote.total += taker_cash
+    making.quote.total += maker_cash
+    house.total += fees
+    if taking.base is not None and making.base is not None:
+        taking.base.total += bought
+        making.base.total += sold
+    taker.filled += quantity
+    maker.filled += quantity
+    taker.cost += cost
+    maker.cost += cost
+    taker.fees += taker_fee
+    maker.fees += maker_fee
     return taker_fee, maker_fee
 
 
@@ -229,3 +213,12 @@ def transfer(source: Account, target: Account, asset: str, amount: int) -> None:
     """Move `amount` of an asset from one account to another."""
     for account, change in ((source, -amount), (target, amount)):
         account.balances.setdefault(asset, Balance(asset)).total += change
+        account.bound += amount
+
+
+def tighten(account: Account) -> None:
+    """Bring the account's bound down to what its sums and its open orders come to now."""
+    totals = sum(abs(balance.total) for balance in account.balances.values())
+    positions = sum(abs(position.quantity) for position in account.positions.values())
+    spans = sum((order.price + order.rates.span) * order.remaining // SCALE for order in account.resting.values())
+    account.bound = totals + positions + spans

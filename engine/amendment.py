@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from engine.accounts import find, hold
 from engine.book import rank_of
 from engine.commands import AdvanceTime, CancelAll, CancelOrder, ReplaceOrder
-from engine.entry import Entry, risk_refusal
+from engine.entry import Entry
 from engine.events import (
     AdminOutcome,
     CancelAllOutcome,
@@ -25,6 +25,7 @@ from engine.order import CANCELLED, EXPIRED, Order, Side
 from engine.outcomes import gone, gone_because, outcome_of, refused, unknown_account
 from engine.registry import Registry
 from engine.reject import Refusal, RejectReason
+from engine.risk import risk_refusal
 
 EITHER_SIDE = 0
 
@@ -124,15 +125,17 @@ class Amendment:
         What it holds itself is let go before it is judged, and held again if it is refused.
         """
         rank, remaining = rank_of(order.side, price), quantity - order.filled
-        level, waiting = market.book.level_of(order), order.remaining
+        level, waiting = market.book.level(order), order.remaining
         hold(order, -waiting)
         level.quantity -= waiting
-        refusal = risk_refusal(replace(order, quantity=quantity, price=price, rank=rank, remaining=remaining), market)
+        proposed = replace(order, quantity=quantity, price=price, rank=rank, remaining=remaining)
+        refusal = risk_refusal(proposed, market)
         level.quantity += waiting
         if refusal is not None:
             hold(order, waiting)
             return refusal
         market.book.remove(order)
+        order.account.bound += proposed.span
         order.quantity, order.price, order.rank, order.remaining = quantity, price, rank, remaining
         events.append(replaced(order))
         fills = self.matching.match(order, market, events)

@@ -14,9 +14,8 @@ from msgspec import Struct
 from sortedcontainers import SortedList
 
 from engine.fixed import INT64_MAX, SCALE
-from engine.order import Order, Side
+from engine.order import BUY, Order
 
-BUY = Side.BUY
 MARKET_RANK = -INT64_MAX  # of an order without a price: its limit is beyond every rank
 
 
@@ -34,18 +33,6 @@ class Level(Struct, gc=False):
     first: Order | None = None
     last: Order | None = None
 
-    def append(self, order: Order) -> None:
-        """Let an order join at the end."""
-        last = self.last
-        if last is None:
-            self.first = order
-        else:
-            last.following = order
-            order.previous = last
-        self.last = order
-        order.level = self
-        self.quantity += order.remaining
-
     def remove(self, order: Order) -> None:
         """Let an order leave, from wherever it stands."""
         previous, following = order.previous, order.following
@@ -57,8 +44,16 @@ class Level(Struct, gc=False):
             self.last = previous
         else:
             following.previous = previous
-        order.level = order.previous = order.following = None
+        order.previous = order.following = None
         self.quantity -= order.remaining
+
+    def shift(self, first: Order) -> None:
+        """Let the first order go, without counting its quantity."""
+        following = self.first = first.following
+        if following is None:
+            self.last = None
+        else:
+            following.previous = first.following = None
 
     def orders(self) -> Iterator[Order]:
         order = self.first
@@ -94,26 +89,39 @@ class Ladder:
 
 
 class Book:
-    """Both sides of one instrument. `changes` gathers (side, price, new quantity) until somebody collects it."""
+    """Both sides of one instrument. `changes` gathers (side, price, new quantity) until somebody collects it.
 
-    __slots__ = ("changes", "ladders")
+    `bound` is all that ever came to rest here: no level can have more.
+    """
+
+    __slots__ = ("bound", "changes", "ladders")
 
     def __init__(self) -> None:
         self.ladders = (Ladder(), Ladder(), Ladder())  # by side; the first stands for no side and stays empty
         self.changes: list[tuple[int, int, int]] = []
+        self.bound = 0
 
     def rest(self, order: Order) -> None:
         """Let an order wait at the end of its level."""
-        ladder = self.ladders[order.side]
-        level = ladder.levels.get(order.rank)
+        side, rank, remaining = order.side, order.rank, order.remaining
+        ladder = self.ladders[side]
+        level = ladder.levels.get(rank)
         if level is None:
-            level = ladder.add(order.rank)
-        level.append(order)
-        self.changes.append((order.side, level.price, level.quantity))
+            level = ladder.add(rank)
+        last = level.last
+        if last is None:
+            level.first = order
+        else:
+            last.following = order
+            order.previous = last
+        level.last = order
+        level.quantity = quantity = level.quantity + remaining
+        self.bound += remaining
+        self.changes.append((side, level.price, quantity))
 
     def remove(self, order: Order) -> None:
         """Take a resting order away."""
-        level = self.level_of(order)
+        level = self.level(order)
         level.remove(order)
         self.changes.append((order.side, level.price, level.quantity))
         if level.first is None:
@@ -121,7 +129,7 @@ class Book:
 
     def reduce(self, order: Order, remaining: int) -> None:
         """Let a resting order want less, at its place in the queue."""
-        level = self.level_of(order)
+        level = self.level(order)
         if remaining != order.remaining:
             level.quantity += remaining - order.remaining
             order.remaining = remaining
@@ -133,22 +141,24 @@ class Book:
         What remains of each order is changed, and makers that are filled leave the book.
         """
         taken: list[tuple[Order, int]] = []
-        ladder = self.ladders[3 - taker.side]
+        ladder, side = self.ladders[3 - taker.side], 3 - taker.side
         limit, left = -taker.rank, taker.remaining
         level = ladder.best
         while left and level is not None and level.rank <= limit:
+            gone = 0
             while left and (maker := level.first) is not None:
                 quantity = maker.remaining
-                if quantity <= left:
-                    level.remove(maker)
-                    maker.remaining = 0
-                else:
+                if quantity > left:
                     quantity = left
                     maker.remaining -= quantity
-                    level.quantity -= quantity
+                else:
+                    level.shift(maker)
+                    maker.remaining = 0
                 left -= quantity
+                gone += quantity
                 taken.append((maker, quantity))
-            self.changes.append((3 - taker.side, level.price, level.quantity))
+            level.quantity -= gone
+            self.changes.append((side, level.price, level.quantity))
             if level.first is None:
                 ladder.drop(level)
             level = ladder.best
@@ -168,11 +178,6 @@ class Book:
             cost += level.price * part // SCALE
         return quantity - left, cost
 
-    def crosses(self, side: int, rank: int) -> bool:
-        """Whether an order of this side and rank would trade now."""
-        best = self.ladders[3 - side].best
-        return best is not None and best.rank <= -rank
-
     def depth(self, side: int, levels: int) -> tuple[tuple[int, int], ...]:
         """The best `levels` of a side as (price, quantity), best first; 0 is all."""
         ladder = self.ladders[side]
@@ -182,7 +187,6 @@ class Book:
     def is_empty(self) -> bool:
         return all(ladder.best is None for ladder in self.ladders)
 
-    def level_of(self, order: Order) -> Level:
-        if order.level is None:
-            raise LookupError(f"order {order.order_id} does not rest in this book")
-        return order.level
+    def level(self, order: Order) -> Level:
+        """Where a resting order stands."""
+        return self.ladders[order.side].levels[order.rank]

@@ -40,14 +40,14 @@ def parts(exchange: Exchange) -> Iterator[object]:
     for _, account in sorted(registry.accounts.items()):
         yield from account_parts(account)
     for name, market in sorted(registry.markets.items()):
-        yield name, market.last_price, market.volume
+        yield name, market.last_price, str(market.volume)
         yield from book_parts(market)
 
 
 def account_parts(account: Account) -> Iterator[object]:
     yield account.account_id, account.name, account.role, account.risk_profile, account.key_hash
-    # The venue's own sums have no bound, and msgpack's integers do.
-    yield [[b.asset, str(b.total), b.reserved, b.incoming, b.outgoing] for _, b in sorted(account.balances.items())]
+    # The venue's own sums have no bound, and msgpack's integers do: as text, they fit.
+    yield [[b.asset, str(b.total), b.reserved] for _, b in sorted(account.balances.items())]
     for name, position in sorted(account.positions.items()):
         yield name, position.quantity, position.open_buy, position.open_sell
     for order in account.orders.values():

@@ -16,10 +16,10 @@ from engine.order import CANCELLED, Order, OrderType, TimeInForce
 from engine.outcomes import outcome_of, refused, unknown_account
 from engine.registry import HOUSE, Registry
 from engine.reject import Refusal, RejectReason
-from engine.risk import worth
+from engine.risk import risk_refusal
 
-DAY, IOC, FOK = TimeInForce.DAY, TimeInForce.IOC, TimeInForce.FOK
-MARKET = OrderType.MARKET
+DAY, IOC, FOK = int(TimeInForce.DAY), int(TimeInForce.IOC), int(TimeInForce.FOK)
+MARKET = int(OrderType.MARKET)
 
 
 class Entry:
@@ -36,40 +36,43 @@ class Entry:
         account = self.accounts.get(command.account)
         if account is None:
             return [self.refuse(command, 0, unknown_account(command.account), seq, time_ns)]
-        if (first := first_outcome(account, command)) is not None:
-            return [first]
-        order = self.judge(account, command, time_ns)
-        if isinstance(order, Refusal):
-            account.number += 1
-            name = command.instrument_id
-            event = OrderRejected(account.account_id, account.number, command.client_order_id, name, order)
-            return [event, self.refuse(command, account.number, order, seq, time_ns)]
-        return self.enter(order, seq, time_ns)
+        verdict = self.judge(account, command, time_ns)
+        if isinstance(verdict, Order):
+            return self.enter(verdict, account, command, seq, time_ns)
+        if isinstance(verdict, OrderOutcome):
+            return [verdict]
+        account.number += 1
+        client_order_id, name = command.client_order_id, command.instrument_id
+        event = OrderRejected(account.account_id, account.number, client_order_id, name, verdict)
+        return [event, self.refuse(command, account.number, verdict, seq, time_ns)]
 
     def validate(self, time_ns: int, command: NewOrder) -> OrderOutcome:
         """What would become of the order; nothing changes. `new` and order id 0 where it would be accepted."""
         account = self.accounts.get(command.account)
         if account is None:
             return self.refuse(command, 0, unknown_account(command.account), 0, time_ns)
-        if (first := first_outcome(account, command)) is not None:
-            return first
-        order = self.judge(account, command, time_ns)
-        if isinstance(order, Refusal):
-            return self.refuse(command, account.number, order, 0, time_ns)
-        return outcome_of(order, (), 0, time_ns)
+        verdict = self.judge(account, command, time_ns)
+        if isinstance(verdict, OrderOutcome):
+            return verdict
+        if isinstance(verdict, Refusal):
+            return self.refuse(command, account.number, verdict, 0, time_ns)
+        return outcome_of(verdict, (), 0, time_ns)
 
     def refuse(self, command: NewOrder, number: int, refusal: Refusal, seq: int, time_ns: int) -> OrderOutcome:
         return refused(command.account, 0, command.client_order_id, number, refusal, seq, time_ns)
 
-    def judge(self, account: Account, command: NewOrder, time_ns: int) -> Order | Refusal:
-        """The order as it can be entered, or why it cannot. Changes nothing."""
-        if command.client_order_id in account.by_client_order_id:
-            words = f"Client order id is taken by another order: {command.client_order_id}"
-            return Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, words)
+    def judge(self, account: Account, command: NewOrder, time_ns: int) -> Order | OrderOutcome | Refusal:
+        """The order as it can be entered, or what became of it when it was sent before, or why it cannot be entered.
+
+        Changes nothing.
+        """
+        first = account.by_client_order_id.get(command.client_order_id)
+        if first is not None:
+            return sent_before(first, command)
         market = self.markets.get(command.instrument_id)
         if market is None:
             return self.unknown_instrument(command.instrument_id)
-        if account.account_id == HOUSE:
+        if not account.account_id:
             return unknown_account(HOUSE)
         refusal = form_refusal(command, market.instrument, time_ns)
         if refusal is not None:
@@ -107,11 +110,10 @@ class Entry:
             quantity,
         )
 
-    def enter(self, order: Order, seq: int, time_ns: int) -> list[Event]:
+    def enter(self, order: Order, account: Account, command: NewOrder, seq: int, time_ns: int) -> list[Event]:
         """Accept an order that was judged, trade it, and let the rest of it wait or end."""
-        command = order.content
         market = self.markets[command.instrument_id]
-        events: list[Event] = [self.accept(order, command)]
+        events: list[Event] = [self.accept(order, account, command)]
         fills = self.matching.match(order, market, events)
         if order.remaining:
             if command.order_type == MARKET:
@@ -127,23 +129,28 @@ class Entry:
         events.append(outcome)
         return events
 
-    def accept(self, order: Order, command: NewOrder) -> OrderAccepted:
-        account = order.account
-        self.last_order_id = order.order_id = self.last_order_id + 1
-        account.number += 1
-        if command.instrument_id not in account.positions:
+    def accept(self, order: Order, account: Account, command: NewOrder) -> OrderAccepted:
+        """Give an order its id, and let the account keep it."""
+        name, client_order_id = command.instrument_id, command.client_order_id
+        self.last_order_id = order.order_id = order_id = self.last_order_id + 1
+        account.number = number = account.number + 1
+        account.bound += order.span
+        if name not in account.positions:
             account.adopt(order.position)
-        account.keep(order)
+        account.orders[order_id] = order
+        account.history.append(order)
+        if client_order_id:
+            account.by_client_order_id[client_order_id] = order
         return OrderAccepted(
             account.account_id,
-            account.number,
-            order.order_id,
-            order.client_order_id,
-            command.instrument_id,
-            order.side,
+            number,
+            order_id,
+            client_order_id,
+            name,
+            command.side,
             command.order_type,
             command.time_in_force,
-            order.quantity,
+            command.quantity,
             command.price,
             order.expires_at_ns,
         )
@@ -153,29 +160,10 @@ class Entry:
         events.append(cancelled(order, left, reason))
 
 
-def first_outcome(account: Account, command: NewOrder) -> OrderOutcome | None:
-    """What became of the same order when it was first sent, if the account still knows it."""
-    order = account.by_client_order_id.get(command.client_order_id)
-    if order is None or order.outcome is None or not same_content(order.content, command):
-        return None
-    return replace(order.outcome, duplicate=True)
-
-
-def same_content(first: NewOrder, second: NewOrder) -> bool:
-    """Whether two commands ask for the same: every field counts but attempt and channel."""
-    return first == replace(second, attempt=first.attempt, channel=first.channel)
-
-
-def risk_refusal(order: Order, market: Market) -> Refusal | None:
-    """Why the order may not be, as things stand, if so. Changes nothing."""
-    amount = worth(order, market.book)
-    for check in order.position.checks:
-        refusal = check(order, market, amount)
-        if refusal is not None:
-            return refusal
-    if order.content.time_in_force == FOK:
-        available, _ = market.book.reach(order.side, order.rank, order.remaining)
-        if available < order.remaining:
-            amounts = {"order_quantity": order.remaining, "available_quantity": available}
-            return Refusal(RejectReason.FOK_NOT_FILLABLE, "Not enough quantity to fill the order at once", amounts)
-    return None
+def sent_before(first: Order, command: NewOrder) -> OrderOutcome | Refusal:
+    """What became of `first` when it came, if this is the same order again: every field counts but attempt, channel."""
+    same = first.content == replace(command, attempt=first.content.attempt, channel=first.content.channel)
+    if same and first.outcome is not None:
+        return replace(first.outcome, duplicate=True)
+    words = f"Client order id is taken by another order: {command.client_order_id}"
+    return Refusal(RejectReason.DUPLICATE_CLIENT_ORDER_ID, words)

@@ -8,12 +8,11 @@ from __future__ import annotations
 from engine.commands import NewOrder
 from engine.fixed import text
 from engine.instrument import Instrument
-from engine.order import OrderType, Side, TimeInForce
+from engine.order import BUY, SELL, OrderType, TimeInForce
 from engine.reject import Refusal, RejectReason
 
-BUY, SELL = Side.BUY, Side.SELL
-LIMIT, MARKET = OrderType.LIMIT, OrderType.MARKET
-GTC, GTD, FOK = TimeInForce.GTC, TimeInForce.GTD, TimeInForce.FOK
+LIMIT, MARKET = int(OrderType.LIMIT), int(OrderType.MARKET)
+GTC, GTD, FOK = int(TimeInForce.GTC), int(TimeInForce.GTD), int(TimeInForce.FOK)
 
 
 def form_refusal(command: NewOrder, instrument: Instrument, time_ns: int) -> Refusal | None:

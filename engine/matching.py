@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from engine.accounts import expose, hold, settle
+from engine.accounts import hold, settle
 from engine.events import Event, OrderCancelled, OrderFilled, PositionUpdated, TradePrinted
 from engine.expiries import Expiries
 from engine.market import Market
-from engine.order import Liquidity, Order, OrderStatus, move
+from engine.order import FILLED, PARTIALLY_FILLED, Liquidity, Order, OrderStatus, move
 from engine.registry import Registry
 
 MAKER, TAKER = Liquidity.MAKER, Liquidity.TAKER
+AFTER_MAKING = {liquidity: Liquidity(liquidity | MAKER) for liquidity in Liquidity}
+AFTER_TAKING = {liquidity: Liquidity(liquidity | TAKER) for liquidity in Liquidity}
 
 
 class Matching:
@@ -19,40 +21,72 @@ class Matching:
         self.last_trade_id = 0
 
     def match(self, taker: Order, market: Market, events: list[Event]) -> tuple[OrderFilled, ...]:
-        """Trade what `taker` can trade now. Returns its own fills."""
-        fills = []
+        """Trade what `taker` can trade now, and say what both accounts and the public are to know of each trade.
+
+        Returns the taker's own fills.
+        """
         wanted = left = taker.remaining
-        for maker, quantity in market.book.sweep(taker):
+        taken = market.book.sweep(taker)
+        if not taken:
+            return ()
+        account, position, taker_id, client_id = taker.account, taker.position, taker.order_id, taker.client_order_id
+        name, side, house, owner = market.instrument.instrument_id, taker.side, market.house, account.account_id
+        fills = []
+        for maker, quantity in taken:
+            fee, maker_fee = settle(taker, maker, quantity, house)
             left -= quantity
-            fills.append(self.trade(taker, maker, quantity, left, market, events))
-        if fills:
-            market.last_price = fills[-1].price
-            market.volume += wanted - left
-            if not left:
-                self.close(taker)
+            self.last_trade_id = trade_id = self.last_trade_id + 1
+            price, other = maker.price, maker.account
+
+            status = PARTIALLY_FILLED if left else FILLED
+            account.number = number = account.number + 1
+            fill = OrderFilled(
+                owner, number, taker_id, client_id, trade_id, name, side, price, quantity, left, status, TAKER, fee
+            )
+            fills.append(fill)
+            made = self.make(maker, quantity, trade_id, name, maker_fee)
+            account.number = number = account.number + 1
+            taking = PositionUpdated(owner, number, name, position.quantity)
+            other.number = number = other.number + 1
+            making = PositionUpdated(other.account_id, number, name, maker.position.quantity)
+            market.number = number = market.number + 1
+            events += (fill, made, taking, making, TradePrinted(name, number, trade_id, price, quantity, side))
+        move(taker, PARTIALLY_FILLED if left else FILLED)
+        taker.liquidity = AFTER_TAKING[taker.liquidity]
+        market.last_price = price
+        market.volume += wanted - left
+        if not left:
+            self.close(taker)
         return tuple(fills)
 
-    def trade(
-        self, taker: Order, maker: Order, quantity: int, left: int, market: Market, events: list[Event]
-    ) -> OrderFilled:
-        """Book one trade, and say what both accounts and the public are to know of it. Returns the taker's fill."""
-        self.last_trade_id = trade_id = self.last_trade_id + 1
-        price, name = maker.price, market.instrument.instrument_id
-        taker_fee, maker_fee = settle(taker, maker, quantity, market.house)
-        fill = fill_event(taker, trade_id, name, price, quantity, left, TAKER, taker_fee)
-        events.append(fill)
-        events.append(fill_event(maker, trade_id, name, price, quantity, maker.remaining, MAKER, maker_fee))
-        events.append(position_event(taker, name))
-        events.append(position_event(maker, name))
-        market.number += 1
-        events.append(TradePrinted(name, market.number, trade_id, price, quantity, taker.side))
-        if not maker.remaining:
+    def make(self, maker: Order, quantity: int, trade_id: int, name: str, fee: int) -> OrderFilled:
+        """The maker's side of a trade: its status, and its fill."""
+        left, account = maker.remaining, maker.account
+        status = PARTIALLY_FILLED if left else FILLED
+        move(maker, status)
+        maker.liquidity = AFTER_MAKING[maker.liquidity]
+        if not left:
             self.close(maker)
-        return fill
+        account.number = number = account.number + 1
+        order_id, client_id, side, price = maker.order_id, maker.client_order_id, maker.side, maker.price
+        return OrderFilled(
+            account.account_id,
+            number,
+            order_id,
+            client_id,
+            trade_id,
+            name,
+            side,
+            price,
+            quantity,
+            left,
+            status,
+            MAKER,
+            fee,
+        )
 
     def rest(self, order: Order, market: Market) -> None:
         """Let what remains of an order wait in the book."""
-        expose(order)
         hold(order, order.remaining)
         market.book.rest(order)
         order.account.resting[order.order_id] = order
@@ -78,34 +112,6 @@ class Matching:
         if account.resting.pop(order.order_id, None) is not None and order.expires_at_ns is not None:
             self.expiries.discard(order, order.expires_at_ns)
         account.close(order, self.registry.venue.kept_closed_orders)
-
-
-def fill_event(
-    order: Order, trade_id: int, name: str, price: int, quantity: int, left: int, liquidity: Liquidity, fees: int
-) -> OrderFilled:
-    account = order.account
-    account.number += 1
-    return OrderFilled(
-        account.account_id,
-        account.number,
-        order.order_id,
-        order.client_order_id,
-        trade_id,
-        name,
-        order.side,
-        price,
-        quantity,
-        left,
-        order.status,
-        liquidity,
-        fees,
-    )
-
-
-def position_event(order: Order, name: str) -> PositionUpdated:
-    account = order.account
-    account.number += 1
-    return PositionUpdated(account.account_id, account.number, name, order.position.quantity)
 
 
 def cancelled(order: Order, left: int, reason: str) -> OrderCancelled:

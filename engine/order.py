@@ -15,7 +15,6 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from engine.accounts import Account, Position, Rates
-    from engine.book import Level
     from engine.commands import NewOrder
     from engine.events import OrderOutcome
 
@@ -56,6 +55,9 @@ class OrderStatus(IntEnum):
     EXPIRED = 6
 
 
+# Plain integers where an order is on its way: an enumeration's members compare several times slower.
+BUY, SELL = int(Side.BUY), int(Side.SELL)
+
 NEW, PARTIALLY_FILLED, FILLED = OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED
 CANCELLED, REJECTED, EXPIRED = OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.EXPIRED
 
@@ -74,8 +76,8 @@ class Order(Struct, gc=False):
     """One order that was accepted, or is proposed. Amounts in units of 1e-9.
 
     `quantity` is the total, `remaining` what can still trade (0 once it is closed), `cost` the exact notional of its
-    fills. `content` is the command as it came; `rates` the fees it was entered under, which stay its own. `outgoing`
-    and `incoming` are the most that a quantity of one can take from and bring to the quote balance while it rests.
+    fills. `content` is the command as it came; `rates` the fees it was entered under, which stay its own. `span` is
+    more than any one sum can be moved by the order's trades.
     """
 
     order_id: int
@@ -96,10 +98,8 @@ class Order(Struct, gc=False):
     cost: int = 0
     fees: int = 0
     liquidity: Liquidity = Liquidity.NONE
-    outgoing: int = 0
-    incoming: int = 0
+    span: int = 0
     outcome: OrderOutcome | None = None
-    level: Level | None = None
     previous: Order | None = None
     following: Order | None = None
 

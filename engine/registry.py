@@ -90,13 +90,9 @@ class Registry:
 
     def position(self, account: Account, instrument: Instrument) -> Position:
         """A flat position of `account`, which is not yet its own."""
-        return Position(
-            instrument.instrument_id,
-            account.balance(instrument.quote_asset),
-            account.balance(instrument.base_asset) if instrument.base_asset else None,
-            instrument.settles_in_cash,
-            checks(instrument, self.profile_of(account)),
-        )
+        base = account.balance(instrument.base_asset) if instrument.base_asset else None
+        enabled = checks(instrument, self.profile_of(account))
+        return Position(instrument, account.balance(instrument.quote_asset), base, enabled)
 
     def refresh_position(self, account: Account, instrument: Instrument) -> None:
         position = account.positions.get(instrument.instrument_id)

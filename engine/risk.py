@@ -2,24 +2,22 @@
 
 The list is made once for an account in an instrument, from the account's risk profile and the instrument: what is off
 is not in it. Every check counts what could happen: the order as if it filled whole, together with all that is open.
-`worth` is the most of the quote asset that the order's trades could move: its price x quantity, or the cost at the
-levels that it would take now where that is more (a seller better paid than it asks) or all there is to go by (a market
-order).
+`worth` is the order's price x quantity, or for a market
+order the cost at the levels that it would take now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.accounts import Balance
-from engine.book import Book
+from engine.accounts import Balance, tighten
 from engine.fixed import INT64_MAX, SCALE, text
 from engine.instrument import Instrument, RiskProfile
 from engine.market import Market
-from engine.order import Order, Side
+from engine.order import BUY, Order, TimeInForce
 from engine.reject import Refusal, RejectReason
 
-BUY = Side.BUY
+FOK = int(TimeInForce.FOK)
 Check = Callable[[Order, Market, int], Refusal | None]
 
 
@@ -35,40 +33,73 @@ def checks(instrument: Instrument, profile: RiskProfile) -> tuple[Check, ...]:
     return tuple(enabled)
 
 
-def worth(order: Order, book: Book) -> int:
-    """The most of the quote asset that the trades of `order` could move, in units of 1e-9."""
-    price, side, quantity = order.price, order.side, order.remaining
-    if price and (side == BUY or not book.crosses(side, order.rank)):
-        return price * quantity // SCALE
-    taken, cost = book.reach(side, order.rank, quantity)
-    return cost + price * (quantity - taken) // SCALE
+def risk_refusal(order: Order, market: Market) -> Refusal | None:
+    """Why the order may not be, as things stand, if so. Changes nothing but the order's own span."""
+    book, price, quantity = market.book, order.price, order.remaining
+    if price:
+        worth = most = price * quantity // SCALE
+        if order.side != BUY and (best := book.ladders[BUY].best) is not None and best.price > price:
+            most = best.price * quantity // SCALE
+    else:
+        _, worth = book.reach(order.side, order.rank, quantity)
+        most = worth
+    order.span = most + order.rates.span * order.quantity // SCALE
+    for check in order.position.checks:
+        refusal = check(order, market, worth)
+        if refusal is not None:
+            return refusal
+    if order.content.time_in_force == FOK:
+        return whole_fill(order, market)
+    return None
 
 
 def in_range(order: Order, market: Market, worth: int) -> Refusal | None:
     """Nothing that could come of the order, with all that is open, leaves int64; nor does the level it would join."""
-    position, rates, quantity = order.position, order.rates, order.remaining
-    quote, base = position.quote, position.base
-    charge, rebate = rates.charge * quantity // SCALE, rates.rebate * quantity // SCALE
-    if order.side == BUY:
-        fits = (
-            worth + quote.outgoing + charge - quote.total <= INT64_MAX
-            and quote.total + quote.incoming + rebate <= INT64_MAX
-            and position.quantity + position.open_buy + quantity <= INT64_MAX
-            and (base is None or base.total + base.incoming + quantity <= INT64_MAX)
-        )
-    else:
-        fits = (
-            worth + quote.incoming + rebate + quote.total <= INT64_MAX
-            and quote.outgoing + charge - quote.total <= INT64_MAX
-            and position.open_sell + quantity - position.quantity <= INT64_MAX
-            and (base is None or base.outgoing + quantity - base.total <= INT64_MAX)
-        )
-    level = market.book.ladders[order.side].levels.get(order.rank)
-    if level is not None and level.quantity + quantity > INT64_MAX:
-        fits = False
-    if fits and worth <= INT64_MAX and rates.largest * order.quantity // SCALE <= INT64_MAX:
+    account, book = order.account, market.book
+    if account.bound + order.span <= INT64_MAX and book.bound + order.remaining <= INT64_MAX:
+        return None
+    level = book.ladders[order.side].levels.get(order.rank)
+    fits = level is None or level.quantity + order.remaining <= INT64_MAX
+    if fits:
+        tighten(account)
+        fits = account.bound + order.span <= INT64_MAX or fits_exactly(order, market)
+    if fits:
         return None
     return Refusal(RejectReason.NOTIONAL_OUT_OF_RANGE, "Order is too large for the account to hold its result")
+
+
+def fits_exactly(order: Order, market: Market) -> bool:
+    """Whether everything open, and this too, could trade and leave all the account's sums within int64.
+
+    Looks at every open order of the account, so it is asked only near the end of the range.
+    """
+    account, position = order.account, order.position
+    taken, cost = market.book.reach(order.side, order.rank, order.remaining)
+    worth = cost + order.price * (order.remaining - taken) // SCALE
+    if order.side == BUY and order.price:
+        worth = order.price * order.remaining // SCALE
+    fees = max(order.rates.charge, order.rates.rebate) * order.quantity // SCALE
+    up: dict[str, int] = {}
+    down: dict[str, int] = {}
+    moves = [(order, worth)]
+    # An order that is being replaced is among the open ones, and counted out.
+    moves += [(o, o.price * o.remaining // SCALE) for o in account.resting.values() if o.order_id != order.order_id]
+    for other, amount in moves:
+        quantity, quote, base = other.remaining, other.position.quote, other.position.base
+        gains, gives = (down, up) if other.side == BUY else (up, down)
+        gains[quote.asset] = gains.get(quote.asset, 0) + amount
+        up[quote.asset] = up.get(quote.asset, 0) + other.rates.rebate * quantity // SCALE
+        down[quote.asset] = down.get(quote.asset, 0) + other.rates.charge * quantity // SCALE
+        if base is not None:
+            gives[base.asset] = gives.get(base.asset, 0) + quantity
+    sums = [worth, fees]
+    sums += [account.balance(asset).total + amount for asset, amount in up.items()]
+    sums += [amount - account.balance(asset).total for asset, amount in down.items()]
+    if order.side == BUY:
+        sums.append(position.quantity + position.open_buy + order.remaining)
+    else:
+        sums.append(position.open_sell + order.remaining - position.quantity)
+    return max(sums) <= INT64_MAX
 
 
 def least_notional(order: Order, market: Market, worth: int) -> Refusal | None:
@@ -119,3 +150,12 @@ def funds(order: Order, market: Market, worth: int) -> Refusal | None:
     words = f"Insufficient funds for {text(required)} {asset} order; available: {text(available)} {asset}"
     amounts = {"required_balance": required, "available_balance": available}
     return Refusal(RejectReason.INSUFFICIENT_FUNDS, words, amounts)
+
+
+def whole_fill(order: Order, market: Market) -> Refusal | None:
+    """A fill-or-kill order can trade whole now."""
+    available, _ = market.book.reach(order.side, order.rank, order.remaining)
+    if available >= order.remaining:
+        return None
+    amounts = {"order_quantity": order.remaining, "available_quantity": available}
+    return Refusal(RejectReason.FOK_NOT_FILLABLE, "Not enough quantity to fill the order at once", amounts)

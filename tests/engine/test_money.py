@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from engine import accounts
+from engine import accounts, matching
 from engine.commands import NewOrder, PutAccount, PutFeeSchedule, PutInstrument
 from engine.events import OrderFilled, OrderOutcome, OrderRejected
 from engine.fixed import INT64_MAX, average, notional, text
@@ -233,10 +234,23 @@ def test_cash_and_positions_sum_to_zero_over_all_accounts_and_the_venue_s_own(de
         assert sum(desk.position(account, name) for account in (ANN, BOB, CAT)) == 0
 
 
-def test_a_trade_that_does_not_come_to_zero_is_never_let_out(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("cost - maker_fee", "cost"),
+        ("-cost - taker_fee", "-cost"),
+        ("taker_fee + maker_fee", "taker_fee"),
+        ("-quantity", "0"),
+    ],
+)
+def test_a_trade_that_does_not_come_to_zero_is_never_let_out(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str
+) -> None:
+    """Faults are put into the engine itself: nothing outside can make it lose a cent."""
+    faulty = dict(vars(accounts))
+    exec(inspect.getsource(accounts.settle).replace(right, wrong), faulty)
+    monkeypatch.setattr(matching, "settle", faulty["settle"])
     desk.sell(BOB, 1, 100)
-    real_fill = accounts.fill
-    monkeypatch.setattr(accounts, "fill", lambda order, *amounts: real_fill(order, *amounts) + (order.side == BUY))
     with pytest.raises(accounts.OutOfBalance):
         desk.buy(ANN, 1, 100)
 

@@ -128,16 +128,13 @@ def require_sound_book(pair: Pair, name: str) -> None:
 
 
 def require_range(exchange: Exchange) -> None:
-    """Every balance and position is within int64, and would be whatever open order filled."""
+    """Every balance, position and level is within int64, and within the account's own bound."""
     for account in exchange.accounts.values():
-        if account is exchange.registry.house:
-            continue
-        for balance in account.balances.values():
-            assert balance.total + balance.incoming <= INT64_MAX
-            assert balance.outgoing - balance.total <= INT64_MAX
-        for position in account.positions.values():
-            assert position.quantity + position.open_buy <= INT64_MAX
-            assert position.open_sell - position.quantity <= INT64_MAX
+        if account is not exchange.registry.house:
+            sums = [balance.total for balance in account.balances.values()]
+            sums += [position.quantity + position.open_buy for position in account.positions.values()]
+            sums += [position.quantity - position.open_sell for position in account.positions.values()]
+            assert all(abs(amount) <= min(INT64_MAX, account.bound) for amount in sums)
     for instrument in INSTRUMENTS:
         book = exchange.book(instrument.instrument_id)
         assert book is not None
