@@ -7,7 +7,7 @@ message is applied in one turn of the loop, so that it shares one commit, and it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
@@ -80,8 +80,8 @@ class OrderEntry(v1.OrderEntryServicer):
         self, account: int, requests: AsyncIterator[v1.Instructions], window: asyncio.Queue[Batch | None]
     ) -> None:
         async for message in requests:
-            batch = Batch(message.instructions)
-            for index, instruction in enumerate(message.instructions):
+            batch = Batch(list(message.instructions))
+            for index, instruction in enumerate(batch.instructions):
                 self.instruct(account, instruction, partial(batch.answer, index))
             await window.put(batch)
         await window.put(None)
@@ -112,7 +112,7 @@ DECODE: dict[str, Callable[[int, Any], Command]] = {
 class Batch:
     """The answers to one Instructions message, in its order."""
 
-    def __init__(self, instructions: Sequence[v1.Instruction]) -> None:
+    def __init__(self, instructions: list[v1.Instruction]) -> None:
         self.instructions = instructions
         self.answers: list[object] = [None] * len(instructions)
         self.missing = len(instructions)

@@ -8,7 +8,7 @@ import grpc
 import pytest
 import trustme
 
-from outcry import v1
+from outcry import AsyncClient, v1
 from tests.venues import EngineProcess, engine_process
 
 
@@ -52,3 +52,11 @@ async def test_with_clients_roots_a_client_must_show_a_certificate(tmp_path: Pat
         assert await listed(engine, shown) == 6
         with pytest.raises(grpc.aio.AioRpcError):
             await listed(engine, grpc.ssl_channel_credentials(roots))
+
+
+async def test_the_client_library_speaks_tls_to_an_engine_whose_roots_it_is_given(
+    tmp_path: Path, authority: trustme.CA
+) -> None:
+    with engine_process(tmp_path / "data", *flags(authority, tmp_path)) as engine:
+        async with AsyncClient(engine.address, root_certificates=authority.cert_pem.bytes()) as client:
+            assert len(await client.instruments()) == 6
