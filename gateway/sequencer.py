@@ -103,7 +103,7 @@ class Sequencer:
         if self.stopped:
             reply(unavailable("The engine is stopping"))
             return
-        if self.waiting_count() >= self.pending_limit:
+        if len(self.pending) + len(self.in_flight) >= self.pending_limit:
             reply(overloaded("Too many commands wait for the disk", pending_limit=self.pending_limit))
             return
         now_ns = self.now_ns()
@@ -120,9 +120,6 @@ class Sequencer:
                 reply(unavailable("The engine is stopping"))
                 return
         self.apply(now_ns, command, reply, deadline_ns)
-
-    def waiting_count(self) -> int:
-        return len(self.pending) + len(self.in_flight)
 
     def is_retry(self, command: Command) -> bool:
         return isinstance(command, NewOrder) and self.exchange.is_known(command.account, command.client_order_id)
@@ -176,7 +173,7 @@ class Sequencer:
             return
         batch = self.in_flight
         try:
-            self.event_log.add([Record(w.seq, w.time_ns, private(w.events)) for w in batch if w.seq])
+            self.event_log.add([Record(w.seq, w.time_ns, private(w.events)) for w in batch if w.events])
         except OSError as problem:
             self.event_log_failed(problem)
             return

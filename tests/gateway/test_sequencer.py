@@ -47,6 +47,11 @@ class StalledDisk(LocalDisk):
         await until(self.entered.is_set)
 
 
+def waiting_count(running: Venue) -> int:
+    sequencer = running.gateway.sequencer
+    return len(sequencer.pending) + len(sequencer.in_flight)
+
+
 @pytest.fixture
 def disk() -> StalledDisk:
     return StalledDisk()
@@ -135,7 +140,7 @@ async def test_more_than_the_bound_of_waiting_commands_is_refused_and_changes_no
     disk.stall()
     submit = synced.stubs.orders.SubmitOrder
     waiting = [asyncio.ensure_future(submit(order(quantity=1), metadata=key)) for _ in range(3)]
-    await until(lambda: synced.gateway.sequencer.waiting_count() == 3)
+    await until(lambda: waiting_count(synced) == 3)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await submit(order(quantity=1), metadata=key)
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -150,7 +155,7 @@ async def test_a_failed_sync_answers_unknown_and_ends_the_process(synced: Venue,
     disk.stall()
     submit = synced.stubs.orders.SubmitOrder
     waiting = [asyncio.ensure_future(submit(order(quantity=1), metadata=key)) for _ in range(3)]
-    await until(lambda: synced.gateway.sequencer.waiting_count() == 3)
+    await until(lambda: waiting_count(synced) == 3)
     disk.error = OSError(5, "Input/output error")
     disk.open.set()
     answers = await asyncio.gather(*waiting, return_exceptions=True)
