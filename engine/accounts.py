@@ -60,9 +60,24 @@ def rates_of(schedule: FeeSchedule) -> Rates:
 
 
 class Position:
-    """An account in one instrument: trades since opening, open quantity a side, and the balances that trades move."""
+    """An account in one instrument: trades since opening, open quantity a side, and the balances that trades move.
 
-    __slots__ = ("base", "checks", "instrument_id", "open_buy", "open_sell", "quantity", "quote", "settles_in_cash")
+    `incoming` and `outgoing` are the most of the quote asset that open orders could bring and take, fees included, in
+    units of 1e-18: price x quantity as it is multiplied.
+    """
+
+    __slots__ = (
+        "base",
+        "checks",
+        "incoming",
+        "instrument_id",
+        "open_buy",
+        "open_sell",
+        "outgoing",
+        "quantity",
+        "quote",
+        "settles_in_cash",
+    )
 
     def __init__(self, instrument: Instrument, quote: Balance, base: Balance | None, checks: tuple[Check, ...]) -> None:
         self.instrument_id = instrument.instrument_id
@@ -73,6 +88,8 @@ class Position:
         self.quantity = 0
         self.open_buy = 0
         self.open_sell = 0
+        self.incoming = 0
+        self.outgoing = 0
 
 
 class Account:
@@ -164,13 +181,17 @@ def find(account: Account, order_id: int, client_order_id: str) -> Order | None:
 
 def hold(order: Order, quantity: int) -> None:
     """Count `quantity` of a resting order as open, and reserve what it may need; negative to let go."""
-    position = order.position
+    position, rates = order.position, order.rates
     if order.side == BUY:
         position.open_buy += quantity
+        position.outgoing += (order.price + rates.charge) * quantity
+        position.incoming += rates.rebate * quantity
         if position.settles_in_cash:
             position.quote.reserved += order.price * quantity // SCALE
     else:
         position.open_sell += quantity
+        position.outgoing += rates.charge * quantity
+        position.incoming += (order.price + rates.rebate) * quantity
         if position.settles_in_cash and position.base is not None:
             position.base.reserved += quantity
 
@@ -216,9 +237,22 @@ def transfer(source: Account, target: Account, asset: str, amount: int) -> None:
         account.bound += amount
 
 
+def open_moves(account: Account, asset: str) -> tuple[int, int]:
+    """The most of an asset that the account's open orders could bring, and could take."""
+    incoming = outgoing = 0
+    for position in account.positions.values():
+        if position.quote.asset == asset:
+            incoming += position.incoming // SCALE
+            outgoing += position.outgoing // SCALE
+        elif position.base is not None and position.base.asset == asset:
+            incoming += position.open_buy
+            outgoing += position.open_sell
+    return incoming, outgoing
+
+
 def tighten(account: Account) -> None:
     """Bring the account's bound down to what its sums and its open orders come to now."""
-    totals = sum(abs(balance.total) for balance in account.balances.values())
-    positions = sum(abs(position.quantity) for position in account.positions.values())
-    spans = sum((order.price + order.rates.span) * order.remaining // SCALE for order in account.resting.values())
-    account.bound = totals + positions + spans
+    account.bound = sum(abs(balance.total) for balance in account.balances.values())
+    for position in account.positions.values():
+        account.bound += abs(position.quantity) + position.open_buy + position.open_sell
+        account.bound += (position.incoming + position.outgoing) // SCALE

@@ -5,14 +5,14 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from engine.accounts import Account
-from engine.book import MARKET_RANK, rank_of
+from engine.book import MARKET_RANK
 from engine.commands import NewOrder
 from engine.events import Event, OrderAccepted, OrderOutcome, OrderRejected
 from engine.expiries import next_midnight_ns
 from engine.form import form_refusal
 from engine.market import Market
 from engine.matching import Matching, cancelled
-from engine.order import CANCELLED, Order, OrderType, TimeInForce
+from engine.order import BUY, CANCELLED, Order, OrderType, TimeInForce
 from engine.outcomes import outcome_of, refused, unknown_account
 from engine.registry import HOUSE, Registry
 from engine.reject import Refusal, RejectReason
@@ -89,32 +89,21 @@ class Entry:
 
     def propose(self, account: Account, command: NewOrder, market: Market, time_ns: int) -> Order:
         """The order as it would be; it has no id yet, and nobody knows of it."""
-        side, price, quantity = command.side, command.price or 0, command.quantity
-        position = account.positions.get(command.instrument_id)
-        if position is None:
-            position = self.registry.position(account, market.instrument)
+        name, side, quantity, price = command.client_order_id, command.side, command.quantity, command.price or 0
+        rank = MARKET_RANK if command.order_type == MARKET else -price if side == BUY else price
         expires_at_ns = next_midnight_ns(time_ns) if command.time_in_force == DAY else command.expires_at_ns
+        position = account.positions.get(command.instrument_id) or self.registry.position(account, market.instrument)
+        rates = account.rates
         return Order(
-            0,
-            account,
-            position,
-            command,
-            account.rates,
-            command.client_order_id,
-            side,
-            quantity,
-            price,
-            MARKET_RANK if command.order_type == MARKET else rank_of(side, price),
-            time_ns,
-            expires_at_ns,
-            quantity,
+            0, account, position, command, rates, name, side, quantity, price, rank, time_ns, expires_at_ns, quantity
         )
 
     def enter(self, order: Order, account: Account, command: NewOrder, seq: int, time_ns: int) -> list[Event]:
         """Accept an order that was judged, trade it, and let the rest of it wait or end."""
         market = self.markets[command.instrument_id]
         events: list[Event] = [self.accept(order, account, command)]
-        fills = self.matching.match(order, market, events)
+        best = market.book.ladders[3 - order.side].best
+        fills = self.matching.match(order, market, events) if best is not None and best.rank <= -order.rank else ()
         if order.remaining:
             if command.order_type == MARKET:
                 self.cancel_rest(order, "no_liquidity", events)

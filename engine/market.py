@@ -29,9 +29,11 @@ class Market:
         changes = self.book.changes
         if not changes:
             return
-        self.book.changes = []
         if len(changes) > 1:
             last = {(side, price): quantity for side, price, quantity in changes}
-            changes = [(side, price, quantity) for (side, price), quantity in last.items()]
-        self.number += 1
-        events.append(BookChanged(self.instrument.instrument_id, self.number, tuple(changes)))
+            levels = tuple([(side, price, quantity) for (side, price), quantity in last.items()])
+        else:
+            levels = tuple(changes)
+        changes.clear()
+        self.number = number = self.number + 1
+        events.append(BookChanged(self.instrument.instrument_id, number, levels))

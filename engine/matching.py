@@ -61,28 +61,16 @@ class Matching:
 
     def make(self, maker: Order, quantity: int, trade_id: int, name: str, fee: int) -> OrderFilled:
         """The maker's side of a trade: its status, and its fill."""
-        left, account = maker.remaining, maker.account
+        left, account, side, price = maker.remaining, maker.account, maker.side, maker.price
         status = PARTIALLY_FILLED if left else FILLED
         move(maker, status)
         maker.liquidity = AFTER_MAKING[maker.liquidity]
         if not left:
             self.close(maker)
         account.number = number = account.number + 1
-        order_id, client_id, side, price = maker.order_id, maker.client_order_id, maker.side, maker.price
+        owner, order_id, client_id = account.account_id, maker.order_id, maker.client_order_id
         return OrderFilled(
-            account.account_id,
-            number,
-            order_id,
-            client_id,
-            trade_id,
-            name,
-            side,
-            price,
-            quantity,
-            left,
-            status,
-            MAKER,
-            fee,
+            owner, number, order_id, client_id, trade_id, name, side, price, quantity, left, status, MAKER, fee
         )
 
     def rest(self, order: Order, market: Market) -> None:
