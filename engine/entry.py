@@ -10,7 +10,6 @@ from engine.commands import NewOrder
 from engine.events import Event, OrderAccepted, OrderOutcome, OrderRejected
 from engine.expiries import next_midnight_ns
 from engine.form import form_refusal
-from engine.market import Market
 from engine.matching import Matching, cancelled
 from engine.order import BUY, CANCELLED, Order, OrderType, TimeInForce
 from engine.outcomes import outcome_of, refused, unknown_account
@@ -77,7 +76,14 @@ class Entry:
         refusal = form_refusal(command, market.instrument, time_ns)
         if refusal is not None:
             return refusal
-        order = self.propose(account, command, market, time_ns)
+        name, side, quantity, price = command.client_order_id, command.side, command.quantity, command.price or 0
+        rank = MARKET_RANK if command.order_type == MARKET else -price if side == BUY else price
+        expires_at_ns = next_midnight_ns(time_ns) if command.time_in_force == DAY else command.expires_at_ns
+        position = account.positions.get(command.instrument_id) or self.registry.position(account, market.instrument)
+        rates = account.rates
+        order = Order(
+            0, account, position, command, rates, name, side, quantity, price, rank, time_ns, expires_at_ns, quantity
+        )
         return risk_refusal(order, market) or order
 
     def unknown_instrument(self, name: str) -> Refusal:
@@ -86,17 +92,6 @@ class Entry:
             "available_instruments": sorted(self.markets),
         }
         return Refusal(RejectReason.INVALID_INSTRUMENT, f"Unknown instrument: {name}", {}, texts)
-
-    def propose(self, account: Account, command: NewOrder, market: Market, time_ns: int) -> Order:
-        """The order as it would be; it has no id yet, and nobody knows of it."""
-        name, side, quantity, price = command.client_order_id, command.side, command.quantity, command.price or 0
-        rank = MARKET_RANK if command.order_type == MARKET else -price if side == BUY else price
-        expires_at_ns = next_midnight_ns(time_ns) if command.time_in_force == DAY else command.expires_at_ns
-        position = account.positions.get(command.instrument_id) or self.registry.position(account, market.instrument)
-        rates = account.rates
-        return Order(
-            0, account, position, command, rates, name, side, quantity, price, rank, time_ns, expires_at_ns, quantity
-        )
 
     def enter(self, order: Order, account: Account, command: NewOrder, seq: int, time_ns: int) -> list[Event]:
         """Accept an order that was judged, trade it, and let the rest of it wait or end."""
@@ -120,7 +115,7 @@ class Entry:
 
     def accept(self, order: Order, account: Account, command: NewOrder) -> OrderAccepted:
         """Give an order its id, and let the account keep it."""
-        name, client_order_id = command.instrument_id, command.client_order_id
+        name, client_id, side = command.instrument_id, command.client_order_id, command.side
         self.last_order_id = order.order_id = order_id = self.last_order_id + 1
         account.number = number = account.number + 1
         account.bound += order.span
@@ -128,20 +123,12 @@ class Entry:
             account.adopt(order.position)
         account.orders[order_id] = order
         account.history.append(order)
-        if client_order_id:
-            account.by_client_order_id[client_order_id] = order
+        if client_id:
+            account.by_client_order_id[client_id] = order
+        kind, lasts, quantity, price = command.order_type, command.time_in_force, command.quantity, command.price
+        owner, expires_at_ns = account.account_id, order.expires_at_ns
         return OrderAccepted(
-            account.account_id,
-            number,
-            order_id,
-            client_order_id,
-            name,
-            command.side,
-            command.order_type,
-            command.time_in_force,
-            command.quantity,
-            command.price,
-            order.expires_at_ns,
+            owner, number, order_id, client_id, name, side, kind, lasts, quantity, price, expires_at_ns
         )
 
     def cancel_rest(self, order: Order, reason: str, events: list[Event]) -> None:

@@ -1,7 +1,9 @@
 """The checks before an order may trade: a flat list, in order of precedence, of which the first failure is the answer.
 
 The list is made once for an account in an instrument, from the account's risk profile and the instrument: what is off
-is not in it. Every check counts what could happen: the order as if it filled whole, together with all that is open.
+is not in it. One check is always on and comes first, that every sum stays within int64; the account's bound answers it
+for almost every order. Every check counts what could happen: the order as if it filled whole, together with all that
+is open.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ Check = Callable[[Order, Market], Refusal | None]
 
 def checks(instrument: Instrument, profile: RiskProfile) -> tuple[Check, ...]:
     """What an account of this profile is held to in this instrument."""
-    enabled: list[Check] = [in_range]
+    enabled: list[Check] = []
     if instrument.least_notional is not None:
         enabled.append(least_notional)
     if instrument.position_limit is not None and not profile.no_position_limit:
@@ -33,13 +35,18 @@ def checks(instrument: Instrument, profile: RiskProfile) -> tuple[Check, ...]:
 
 def risk_refusal(order: Order, market: Market) -> Refusal | None:
     """Why the order may not be, as things stand, if so. Changes nothing but the order's own span."""
-    price, quantity, surcharge = order.price, order.quantity, order.rates.span
+    account, book, price = order.account, market.book, order.price
     if price:
-        if order.side != BUY and (best := market.book.ladders[BUY].best) is not None and best.price > price:
+        if order.side != BUY and (best := book.ladders[BUY].best) is not None and best.price > price:
             price = best.price  # a seller may be better paid than it asks
-        order.span = (price + surcharge) * quantity // SCALE
+        span = (price + order.rates.span) * order.quantity // SCALE
     else:
-        order.span = worth(order, market) + surcharge * quantity // SCALE
+        span = worth(order, market) + order.rates.span * order.quantity // SCALE
+    order.span = span
+    if account.bound + span > INT64_MAX or book.bound + order.remaining > INT64_MAX:
+        refusal = range_refusal(order, market)
+        if refusal is not None:
+            return refusal
     for check in order.position.checks:
         refusal = check(order, market)
         if refusal is not None:
@@ -56,12 +63,10 @@ def worth(order: Order, market: Market) -> int:
     return market.book.reach(order.side, order.rank, order.remaining)[1]
 
 
-def in_range(order: Order, market: Market) -> Refusal | None:
+def range_refusal(order: Order, market: Market) -> Refusal | None:
     """Nothing that could come of the order, with all that is open, leaves int64; nor does the level it would join."""
-    account, book = order.account, market.book
-    if account.bound + order.span <= INT64_MAX and book.bound + order.remaining <= INT64_MAX:
-        return None
-    level = book.ladders[order.side].levels.get(order.rank)
+    account = order.account
+    level = market.book.ladders[order.side].levels.get(order.rank)
     if level is None or level.quantity + order.remaining <= INT64_MAX:
         tighten(account)
         if account.bound + order.span <= INT64_MAX or max(sums(order, market)) <= INT64_MAX:
