@@ -1,7 +1,7 @@
 """The bridge's log: one line of JSON an event on stderr, uvicorn's warnings among them, and never a key.
 
 A key may come in a WebSocket's query string, which uvicorn likes to log. Its own lines are kept from warning upwards,
-and whatever looks like a secret in a query is struck out of every line that passes, whoever wrote it.
+and whatever looks like a secret in a query is struck out of every line and traceback that passes, whoever wrote it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,20 @@ import re
 import sys
 
 import structlog
+from structlog.types import EventDict
 
 SECRET = re.compile(
     r"((?:api_key|token|invite|x-api-key|x-service-key)[\"']?\s*[=:]\s*[\"']?)[^&\s\"',)}]+", re.IGNORECASE
 )
 
 
-class WithoutSecrets(logging.Filter):
-    """Strikes secrets out of a record's text."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = without_secrets(record.getMessage()), ()
-        return True
-
-
 def without_secrets(words: str) -> str:
     return SECRET.sub(r"\1***", words)
+
+
+def strike_secrets(logger: object, method: str, event: EventDict) -> EventDict:
+    """structlog's step that strikes secrets out of every text of an event, its traceback among them."""
+    return {name: without_secrets(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def configure() -> None:
@@ -35,6 +33,7 @@ def configure() -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        strike_secrets,
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
@@ -42,7 +41,6 @@ def configure() -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(WithoutSecrets())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processor=structlog.processors.JSONRenderer(), foreign_pre_chain=shared)
     )

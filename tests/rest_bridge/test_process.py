@@ -208,6 +208,22 @@ def test_whatever_looks_like_a_key_is_struck_out_of_a_line(line):
     assert "***" in without_secrets(line)
 
 
+def test_a_key_in_a_traceback_is_struck_out_too_whoever_logs_it():
+    code = """if True:
+        import logging, structlog
+        from rest_bridge import logs
+        logs.configure()
+        for log in (structlog.get_logger(), logging.getLogger("uvicorn.error")):
+            try:
+                raise ValueError("/ws?api_key=SECRET")
+            except ValueError:
+                log.exception("failed")
+    """
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANG_S)
+    assert told.stderr.count("api_key=***") == len(told.stderr.splitlines()) == 2
+    assert "SECRET" not in told.stderr
+
+
 def test_registrations_are_limited_by_the_caller_s_own_address_and_say_when_to_come_back(own_venue):
     for _ in range(700):
         response = own_venue.http.post("/auth/register", json={"team_name": "Many"})
