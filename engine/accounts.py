@@ -96,7 +96,8 @@ class Account:
     """`number` is its last event's. `orders` are those it keeps, by id; `resting` the open ones among them.
 
     `history` has all kept orders in order of id, and perhaps some that are no longer kept; `closed` is in order of
-    closing. `risk_profile` is as given: "" is the role's. `bound` is what none of the account's sums can be beyond.
+    closing. `risk_profile` is as given: "" is the role's. `bound`, in units of 1e-18, is
+    what none of the account's sums can be beyond.
     """
 
     __slots__ = (
@@ -234,7 +235,7 @@ def transfer(source: Account, target: Account, asset: str, amount: int) -> None:
     """Move `amount` of an asset from one account to another."""
     for account, change in ((source, -amount), (target, amount)):
         account.balances.setdefault(asset, Balance(asset)).total += change
-        account.bound += amount
+        account.bound += amount * SCALE
 
 
 def open_moves(account: Account, asset: str) -> tuple[int, int]:
@@ -252,7 +253,8 @@ def open_moves(account: Account, asset: str) -> tuple[int, int]:
 
 def tighten(account: Account) -> None:
     """Bring the account's bound down to what its sums and its open orders come to now."""
-    account.bound = sum(abs(balance.total) for balance in account.balances.values())
+    bound = sum(abs(balance.total) for balance in account.balances.values()) * SCALE
     for position in account.positions.values():
-        account.bound += abs(position.quantity) + position.open_buy + position.open_sell
-        account.bound += (position.incoming + position.outgoing) // SCALE
+        bound += (abs(position.quantity) + position.open_buy + position.open_sell) * SCALE
+        bound += position.incoming + position.outgoing
+    account.bound = bound

@@ -77,7 +77,7 @@ class Order(Struct, gc=False):
 
     `quantity` is the total, `remaining` what can still trade (0 once it is closed), `cost` the exact notional of its
     fills. `content` is the command as it came; `rates` the fees it was entered under, which stay its own. `span` is
-    more than any one sum can be moved by the order's trades.
+    more than any one sum can be moved by the order's trades, in units of 1e-18.
     """
 
     order_id: int

@@ -18,6 +18,7 @@ from engine.order import BUY, Order, TimeInForce
 from engine.reject import Refusal, RejectReason
 
 FOK = int(TimeInForce.FOK)
+FARTHEST = INT64_MAX * SCALE  # what an account's bound may come to, in units of 1e-18
 Check = Callable[[Order, Market], Refusal | None]
 
 
@@ -39,11 +40,11 @@ def risk_refusal(order: Order, market: Market) -> Refusal | None:
     if price:
         if order.side != BUY and (best := book.ladders[BUY].best) is not None and best.price > price:
             price = best.price  # a seller may be better paid than it asks
-        span = (price + order.rates.span) * order.quantity // SCALE
+        span = (price + order.rates.span) * order.quantity
     else:
-        span = worth(order, market) + order.rates.span * order.quantity // SCALE
+        span = worth(order, market) * SCALE + order.rates.span * order.quantity
     order.span = span
-    if account.bound + span > INT64_MAX or book.bound + order.remaining > INT64_MAX:
+    if account.bound + span > FARTHEST or book.bound + order.remaining > INT64_MAX:
         refusal = range_refusal(order, market)
         if refusal is not None:
             return refusal
@@ -69,7 +70,7 @@ def range_refusal(order: Order, market: Market) -> Refusal | None:
     level = market.book.ladders[order.side].levels.get(order.rank)
     if level is None or level.quantity + order.remaining <= INT64_MAX:
         tighten(account)
-        if account.bound + order.span <= INT64_MAX or max(sums(order, market)) <= INT64_MAX:
+        if account.bound + order.span <= FARTHEST or max(sums(order, market)) <= INT64_MAX:
             return None
     return Refusal(RejectReason.NOTIONAL_OUT_OF_RANGE, "Order is too large for the account to hold its result")
 

@@ -134,7 +134,7 @@ def require_range(exchange: Exchange) -> None:
             sums = [balance.total for balance in account.balances.values()]
             sums += [position.quantity + position.open_buy for position in account.positions.values()]
             sums += [position.quantity - position.open_sell for position in account.positions.values()]
-            assert all(abs(amount) <= min(INT64_MAX, account.bound) for amount in sums)
+            assert all(abs(amount) <= min(INT64_MAX, account.bound // ONE) for amount in sums)
     for instrument in INSTRUMENTS:
         book = exchange.book(instrument.instrument_id)
         assert book is not None
