@@ -114,7 +114,7 @@ class Call:
         """`error`, or that the key is wrong, which comes before it."""
         if self.has_key and not self.has_asked:
             try:
-                await self.exchange.positions()
+                await self.client.positions()  # `exchange` is for what the request itself asks
             except Unauthenticated as stranger:
                 return stranger
             except ExchangeError:

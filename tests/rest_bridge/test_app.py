@@ -10,15 +10,17 @@ from contextlib import suppress
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from outcry import AsyncClient
 from outcry.encoding import cancel_request, instruction
 from rest_bridge import app as app_module
-from rest_bridge import connections, sockets
+from rest_bridge import calls, connections, sockets
 from rest_bridge.answers import answer
 from rest_bridge.app import create_app
+from rest_bridge.bodies import invalid
 from rest_bridge.calls import endpoint
 from rest_bridge.docs import models
 from rest_bridge.settings import Settings
@@ -89,6 +91,21 @@ async def test_what_comes_beyond_the_limit_is_shed_at_once_and_told_when_to_come
         may_end.set()
         assert (await first).status_code == 200
         assert (await client.get("/health")).status_code == 200
+
+
+async def test_asking_about_the_key_alone_leaves_nobody_in_doubt_about_an_order(served, monkeypatch):
+    monkeypatch.setattr(calls, "GIVE_UP_S", 0.2)
+
+    async def misfit(call):
+        raise invalid("body", "is not JSON")
+
+    app = FastAPI()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # an engine that takes the call and says nothing
+        app.router.add_route("/misfit", endpoint(AsyncClient(f"127.0.0.1:{silent.getsockname()[1]}"), misfit))
+        async with served(app) as address, web(address) as client:
+            refused = await client.get("/misfit", headers={"X-API-Key": "key"})
+    assert refused.status_code == 504
+    assert refused.json()["error"]["details"]["outcome"] == "not_executed"
 
 
 async def test_an_origin_that_the_settings_name_may_use_rest_and_websocket(venue, served, alice):
