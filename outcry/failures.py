@@ -34,6 +34,9 @@ INCONCLUSIVE = {"SERVICE_UNAVAILABLE", "PROCESSING_TIMEOUT", "INTERNAL_ERROR"}
 # What grpc says when there was no connection to send anything on.
 NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "Domain name not found")
 
+# What it says when the answer does not fit the link: the command has been executed.
+ANSWER_TOO_LARGE = ("SERVER: Sent message larger than max", "CLIENT: Received message larger than max")
+
 
 class FailedCall(Protocol):
     """What grpc.RpcError and grpc.aio.AioRpcError have in common."""
@@ -78,6 +81,8 @@ def untold(call: FailedCall, *, changes: bool, timeout_s: float | None) -> Excha
     message = call.details() or call.code().name
     code = "PAYLOAD_TOO_LARGE" if "larger than max" in message else CODES.get(call.code(), "INTERNAL_ERROR")
     details: Details = {}
+    if changes and message.startswith(ANSWER_TOO_LARGE):
+        code = "INTERNAL_ERROR"
     if code == "PROCESSING_TIMEOUT":
         message = "No answer within the time limit"
         details["timeout_ms"] = round((timeout_s or 0) * 1000)

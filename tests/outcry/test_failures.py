@@ -135,6 +135,15 @@ def test_bare_statuses_have_the_contract_s_codes() -> None:
     assert type(bare(grpc.StatusCode.INTERNAL, changes=False)) is errors.ExchangeError
 
 
+@pytest.mark.parametrize("words", ["SERVER: Sent", "CLIENT: Received"])
+def test_a_command_whose_answer_is_too_large_may_have_been_executed(words: str) -> None:
+    error = bare(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{words} message larger than max (9 vs. 4)")
+    assert type(error) is errors.OutcomeUnknown
+    assert (error.code, error.details["outcome"]) == ("INTERNAL_ERROR", "unknown")
+    query = bare(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{words} message larger than max (9 vs. 4)", changes=False)
+    assert (type(query), query.code) == (errors.InvalidRequest, "PAYLOAD_TOO_LARGE")
+
+
 def test_a_rich_status_that_contradicts_the_call_is_not_believed() -> None:
     rich = status(Refused(v1.NOT_FOUND, "words", {}))
     error = exception(Call(grpc.StatusCode.UNAVAILABLE, "proxied", rich), changes=False, timeout_s=5)
