@@ -19,7 +19,7 @@ import typer
 
 from outcry.supervision import Child, Ended, Lifeline, Supervisor, say
 
-READY_URLS = "outcry is up: docs {http}/docs, websocket {ws}/ws, gRPC {grpc}, API key {key}"
+READY_URLS = "outcry is up: docs {http}/docs, websocket {ws}/ws, gRPC {grpc}"
 
 
 class Durability(StrEnum):
@@ -129,8 +129,10 @@ class Exchange:
     def announcement(self) -> str:
         http = self.bridge.ready["http"]
         ws = http.replace("http", "ws", 1)
-        key = (self.data / "keys" / "demo.key").read_text().strip()
-        return READY_URLS.format(http=http, ws=ws, grpc=self.engine.ready["grpc"], key=key)
+        urls = READY_URLS.format(http=http, ws=ws, grpc=self.engine.ready["grpc"])
+        key = self.data / "keys" / "demo.key"
+        # A venue of one's own need not have the demo's account.
+        return f"{urls}, API key {key.read_text().strip()}" if key.exists() else urls
 
 
 class Interrupts:

@@ -152,7 +152,9 @@ async def test_a_killed_engine_is_started_again_where_it_was(start: Start) -> No
 async def test_a_killed_bridge_is_started_again_where_it_was(start: Start) -> None:
     up = start()
     said = up.announced()
-    os.kill(up.children()["rest_bridge"], signal.SIGKILL)
+    killed = up.children()["rest_bridge"]
+    os.kill(killed, signal.SIGKILL)
+    await until(lambda: up.children().get("rest_bridge") not in (None, killed), TIMEOUT_S)
     await until(lambda: page_answers(said["docs"]), TIMEOUT_S)
 
 
@@ -166,6 +168,16 @@ def test_a_taken_port_is_an_error_that_names_the_flag(start: Start, flag: str) -
     last = up.errors.read_text().splitlines()[-1]
     assert flag in last
     assert "Traceback" not in up.errors.read_text()
+
+
+def test_a_venue_without_the_demo_s_account_is_announced_without_a_key(start: Start, tmp_path: Path) -> None:
+    venue = tmp_path / "empty.toml"
+    venue.touch()
+    up = start("--venue", str(venue))
+    assert up.process.stdout is not None
+    line = up.process.stdout.readline()
+    assert "gRPC 127.0.0.1:" in line
+    assert "key" not in line
 
 
 def test_a_bad_venue_file_is_an_error_that_names_it(start: Start, tmp_path: Path) -> None:
