@@ -22,9 +22,10 @@ import grpc
 from msgspec import Struct
 
 from load import flows
+from load.bench.echo_server import METHOD
 from load.bench.figures import ROUNDS, Figure, Skipped, alternating
 from load.bench.trader import INSTRUMENT, Metadata, trader
-from load.bench.unary import METHOD, echo_server
+from load.bench.unary import echo_server
 from outcry import v1
 from outcry.own_engine import own_engine
 

@@ -18,6 +18,7 @@ import grpc
 import uvloop
 
 from load import flows
+from load.bench.echo_server import METHOD
 from load.bench.figures import Figure, alternating, cpu_seconds
 from load.bench.session_stream import Refused
 from load.bench.trader import INSTRUMENT, Metadata, trader
@@ -28,7 +29,6 @@ from outcry.own_engine import own_engine
 CALLS = 10_000
 IN_FLIGHT = 64
 GOAL_US = 12.0
-METHOD = "/outcry.v1.OrderEntry/SubmitOrder"
 RUNS = count()
 
 
