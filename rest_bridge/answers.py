@@ -36,10 +36,6 @@ def fresh_request_id() -> str:
     return "req_" + secrets.token_hex(8)
 
 
-def fresh_client_order_id() -> str:
-    return secrets.token_hex(16)
-
-
 def fresh_support_reference() -> str:
     """A name for one failure, for the client to quote and the operator to find in the log."""
     return f"ERR_{datetime.now(UTC):%Y%m%d_%H%M%S}_{secrets.token_hex(3)}"

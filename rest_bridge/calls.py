@@ -75,8 +75,8 @@ class Call:
 
     def require_key(self) -> None:
         """Take the key. Unauthenticated where there is none, or none that could be one."""
-        key = self.request.headers.get("x-api-key")
-        if not key or len(key) > KEY_LIMIT or not (key.isascii() and key.isprintable()):
+        key = self.request.headers.get("x-api-key", "")
+        if not could_be_key(key):
             raise Unauthenticated("UNAUTHENTICATED", "A valid X-API-Key is needed")
         self.client = self.anonymous.with_key(key)
         self.has_key = True
@@ -158,6 +158,10 @@ class Call:
 
 Handler = Callable[[Call], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def could_be_key(key: str) -> bool:
+    return 1 <= len(key) <= KEY_LIMIT and key.isascii() and key.isprintable()
 
 
 def is_unknown(error: ExchangeError) -> bool:

@@ -31,7 +31,7 @@ from outcry.models import (
     Ticker,
 )
 from rest_bridge.answers import encode, error_content
-from rest_bridge.contracts.forms import levels
+from rest_bridge.contracts.forms import held, levels
 from rest_bridge.decimals import money, optional_money, quantity
 from rest_bridge.identifiers import order_name, trade_name
 from rest_bridge.moments import iso_time
@@ -197,10 +197,6 @@ class FlatFormat:
 
 Format = DefaultFormat | FlatFormat
 FORMATS: Mapping[str, Format] = {"default": DefaultFormat(), "flat": FlatFormat()}
-
-
-def held(positions: Positions) -> Message:
-    return {instrument_id: quantity(position) for instrument_id, position in positions.items()}
 
 
 def error_message(error: ExchangeError) -> bytes:

@@ -25,8 +25,9 @@ from outcry import AsyncClient
 from outcry.errors import ExchangeError, PermissionDenied, Unauthenticated, Unavailable
 from outcry.models import Positions
 from rest_bridge.answers import fresh_request_id, refusal
-from rest_bridge.bodies import SUBSCRIPTION, invalid, parse_object, read_fields
-from rest_bridge.calls import KEY_LIMIT
+from rest_bridge.bodies import SUBSCRIPTION, invalid, parse_object, read_fields, shorten
+from rest_bridge.calls import could_be_key
+from rest_bridge.identifiers import UINT64_MAX
 from rest_bridge.messages import FORMATS, Format, error_message, market_message, subscription_message
 
 MESSAGE_LIMIT = 64 * 1024  # bytes of one message from a client; uvicorn enforces it
@@ -39,7 +40,6 @@ SUBSCRIPTIONS_LIMIT = 64  # of one socket
 ENGINE_WAIT_S = 5.0  # for a new socket while the engine is away
 RETRY_S = 0.25
 CHANNELS = ("book", "trades", "ticker")
-UINT64_MAX = 2**64 - 1
 
 POLICY_VIOLATION = 1008
 INTERNAL_FAILURE = 1011
@@ -100,7 +100,7 @@ class Sockets:
         websocket = socket.websocket
         if not is_allowed(websocket, self.allowed_origins):
             words = "This origin may not open a WebSocket here"
-            denied = PermissionDenied("PERMISSION_DENIED", words, {"origin": websocket.headers["origin"][:KEY_LIMIT]})
+            denied = PermissionDenied("PERMISSION_DENIED", words, {"origin": shorten(websocket.headers["origin"])})
             await websocket.send_denial_response(refusal(fresh_request_id(), denied))
             return
         with suppress(WebSocketDisconnect):
@@ -289,7 +289,7 @@ async def patiently(client: AsyncClient) -> Positions:
 def read_key(websocket: WebSocket) -> str:
     """The key in the query or the header. Unauthenticated where there is none, or none that could be one."""
     key = websocket.query_params.get("api_key") or websocket.headers.get("x-api-key") or ""
-    if not key or len(key) > KEY_LIMIT or not (key.isascii() and key.isprintable()):
+    if not could_be_key(key):
         raise Unauthenticated("UNAUTHENTICATED", "a valid API key is needed")
     return key
 

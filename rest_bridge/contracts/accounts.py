@@ -13,6 +13,7 @@ from outcry.models import Balance
 from rest_bridge.answers import answer
 from rest_bridge.bodies import REGISTRATION
 from rest_bridge.calls import Call
+from rest_bridge.contracts.forms import held
 from rest_bridge.decimals import quantity
 from rest_bridge.identifiers import account_name
 
@@ -49,9 +50,7 @@ class Registrar:
 
 
 async def get_positions(call: Call) -> Response:
-    positions = await call.exchange.positions()
-    held = {instrument_id: quantity(position) for instrument_id, position in positions.items()}
-    return answer(call.request_id, data={"positions": held})
+    return answer(call.request_id, data={"positions": held(await call.exchange.positions())})
 
 
 async def get_balances(call: Call) -> Response:

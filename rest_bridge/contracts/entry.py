@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from outcry.encoding import fresh_client_order_id
 from outcry.errors import ExchangeError, NotFound, OrderRejected
 from outcry.models import Order, OrderResult
-from rest_bridge.answers import fresh_client_order_id
 from rest_bridge.bodies import REPLACEMENT, SUBMISSION, invalid, shorten
 from rest_bridge.calls import Call
 from rest_bridge.identifiers import parse_order_name

@@ -1,11 +1,11 @@
-"""What orders and books look like in JSON: one function for each documented form."""
+"""What orders, books and positions look like in JSON: one function for each documented form."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from outcry.models import BookLevel, Order, OrderBook, OrderResult
+from outcry.models import BookLevel, Order, OrderBook, OrderResult, Positions
 from rest_bridge.decimals import money, optional_money, quantity
 from rest_bridge.identifiers import order_name
 from rest_bridge.moments import iso_time
@@ -67,3 +67,7 @@ def book_data(book: OrderBook) -> dict[str, Any]:
 
 def levels(side: Iterable[BookLevel]) -> list[dict[str, Any]]:
     return [{"price": money(level.price), "quantity": quantity(level.quantity)} for level in side]
+
+
+def held(positions: Positions) -> dict[str, Any]:
+    return {instrument_id: quantity(position) for instrument_id, position in positions.items()}
