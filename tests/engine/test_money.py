@@ -292,6 +292,30 @@ def test_a_balance_is_refused_to_leave_int64_by_anything_that_open_orders_could_
     assert desk.sell(4, 5, 100).refusal is None
 
 
+def test_a_replaced_order_counts_for_what_it_has_become(desk: Desk) -> None:
+    desk.do(PutAccount("maker", "trader", "unlimited", key(9), {"USD": INT64_MAX - 1_000 * ONE}))
+    desk.sell(4, 5, 100)
+    assert desk.replace(4, 1, quantity=8).refusal is None
+    assert reason(desk.sell(4, 3, 100)) == "NOTIONAL_OUT_OF_RANGE"
+    assert reason(desk.replace(4, 1, quantity=10)) == "NOTIONAL_OUT_OF_RANGE"
+
+
+def test_the_rebates_that_open_orders_could_bring_are_counted_too(desk: Desk) -> None:
+    desk.do(PutAccount("maker", "trader", "unlimited", key(9), {"USD": INT64_MAX - fixed("100.05")}))
+    assert desk.sell(4, 1, 100).refusal is None
+    assert reason(desk.sell(4, 1, "0.02")) == "NOTIONAL_OUT_OF_RANGE"
+    assert desk.sell(4, 1, "0.01").refusal is None
+
+
+def test_a_level_never_holds_more_than_int64(desk: Desk) -> None:
+    for number in (7, 8):
+        desk.do(PutAccount(f"maker {number}", "trader", "unlimited", key(number)))
+    most = 5_000_000_000
+    assert desk.buy(4, most, "0.01").refusal is None
+    assert reason(desk.buy(5, most, "0.01")) == "NOTIONAL_OUT_OF_RANGE"
+    assert desk.buy(5, most, "0.02").refusal is None
+
+
 def test_a_seller_better_paid_than_it_asks_is_judged_by_what_it_would_get(desk: Desk) -> None:
     desk.do(PutAccount("maker", "trader", "unlimited", key(9), {"USD": INT64_MAX - 1_000 * ONE}))
     desk.buy(ANN, 1, 2_000)
