@@ -115,7 +115,7 @@ class Entry:
 
     def accept(self, order: Order, account: Account, command: NewOrder) -> OrderAccepted:
         """Give an order its id, and let the account keep it."""
-        name, client_id, side = command.instrument_id, command.client_order_id, command.side
+        name, client_order_id = command.instrument_id, command.client_order_id
         self.last_order_id = order.order_id = order_id = self.last_order_id + 1
         account.number = number = account.number + 1
         account.bound += order.span
@@ -123,12 +123,20 @@ class Entry:
             account.adopt(order.position)
         account.orders[order_id] = order
         account.history.append(order)
-        if client_id:
-            account.by_client_order_id[client_id] = order
-        kind, lasts, quantity, price = command.order_type, command.time_in_force, command.quantity, command.price
-        owner, expires_at_ns = account.account_id, order.expires_at_ns
+        if client_order_id:
+            account.by_client_order_id[client_order_id] = order
         return OrderAccepted(
-            owner, number, order_id, client_id, name, side, kind, lasts, quantity, price, expires_at_ns
+            account.account_id,
+            number,
+            order_id,
+            client_order_id,
+            name,
+            order.side,
+            command.order_type,
+            command.time_in_force,
+            order.quantity,
+            command.price,
+            order.expires_at_ns,
         )
 
     def cancel_rest(self, order: Order, reason: str, events: list[Event]) -> None:
