@@ -24,9 +24,12 @@ from gateway.service import Gateway, Misconfigured
 from gateway.settings import Settings
 from gateway.venue import VenueInvalid
 
+log = structlog.get_logger()
+
 # Orders, events and commands are left out of collections by their type, so garbage in cycles is rare.
 GC_THRESHOLDS = (50_000, 20, 50)
 FAILURE_GRACE_S = 0.3  # for the last answers to leave
+DRAIN_S = 10.0  # for what was accepted to become durable
 
 
 def main() -> None:
@@ -69,13 +72,17 @@ async def serve(settings: Settings) -> int:
     gc.set_threshold(*GC_THRESHOLDS)
     host = settings.grpc.rpartition(":")[0]
     print(f"ready grpc={host}:{gateway.port}", flush=True)
-    waits = [asyncio.ensure_future(event.wait()) for event in (stop, failure)]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    if failure.is_set():
-        await asyncio.sleep(FAILURE_GRACE_S)
-        os._exit(1)  # the commit thread may hang in the kernel; nothing that is left may run
-    await gateway.stop()
-    return 0
+    failed = asyncio.ensure_future(failure.wait())
+    await asyncio.wait([asyncio.ensure_future(stop.wait()), failed], return_when=asyncio.FIRST_COMPLETED)
+    if not failure.is_set():
+        draining = asyncio.ensure_future(gateway.stop())
+        await asyncio.wait([draining, failed], timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+        if draining.done() and not failure.is_set():
+            draining.result()
+            return 0
+        log.critical("not_drained", failed=failure.is_set())
+    await asyncio.sleep(FAILURE_GRACE_S)
+    os._exit(1)  # the commit thread may hang in the kernel; nothing that is left may run
 
 
 def stop_signal(settings: Settings) -> asyncio.Event:

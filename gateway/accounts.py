@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc
-
 from engine.commands import Register
 from gateway import codec
 from gateway.access import Access
 from gateway.auth import key_hash, new_key
-from gateway.refusals import Refused, invalid_request, unary
+from gateway.edge import Context, unary
+from gateway.refusals import Refused, invalid_request
 from gateway.sequencer import Sequencer
 from outcry import v1
 
 NAME_LENGTH = 64
 DEFAULT_ROLE = "trader"
 PAGE_LIMIT = 1_000
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Accounts(v1.AccountsServicer):
@@ -30,8 +25,9 @@ class Accounts(v1.AccountsServicer):
     @unary
     async def Register(self, request: v1.RegisterRequest, context: Context) -> v1.RegisterResponse:
         self.access.admit_registration(context)
-        name, role, key = team_name(request.team_name), request.role or DEFAULT_ROLE, new_key()
-        invite_hash = key_hash(request.invite) if request.invite else b""
+        name, key = display_name(request.team_name, "team_name"), new_key()
+        role = codec.word(request.role, "role") or DEFAULT_ROLE
+        invite_hash = key_hash(codec.word(request.invite, "invite")) if request.invite else b""
         outcome = await self.sequencer.execute(Register(name, role, key_hash(key), invite_hash))
         codec.require_done(outcome)
         return v1.RegisterResponse(account_id=outcome.account, team_name=name, role=role, api_key=key)
@@ -53,7 +49,13 @@ class Accounts(v1.AccountsServicer):
         if request.limit < 0:
             raise invalid_request("limit is negative", "limit")
         limit = min(request.limit or PAGE_LIMIT, PAGE_LIMIT)
-        page = (account, request.include_closed, request.instrument_id, request.after_order_id, limit)
+        page = (
+            account,
+            request.include_closed,
+            codec.word(request.instrument_id, "instrument_id"),
+            request.after_order_id,
+            limit,
+        )
         (views, more), number = await self.sequencer.ask(
             lambda: (self.exchange.orders(*page), self.exchange.last_number(account))
         )
@@ -76,8 +78,9 @@ class Accounts(v1.AccountsServicer):
         return v1.Balances(balances=[codec.balance(view) for view in views], seq=number)
 
 
-def team_name(text: str) -> str:
+def display_name(text: str, field: str) -> str:
+    """What people may be called."""
     name = text.strip()
     if not name or len(name) > NAME_LENGTH or not name.isprintable():
-        raise invalid_request(f"team_name must be 1 to {NAME_LENGTH} printable characters", "team_name")
+        raise invalid_request(f"{field} must be 1 to {NAME_LENGTH} printable characters", field)
     return name

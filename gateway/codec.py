@@ -15,7 +15,7 @@ from engine.views import BalanceView, BookView, OrderView, PositionView
 from gateway.refusals import Refused, detail, invalid_request
 from outcry import v1
 
-CLIENT_ORDER_ID_LENGTH = 128
+WORD_LENGTH = 128
 NOT_BUILT_YET = ("stop_price", "stop_loss", "take_profit", "display_quantity", "signal_confidence")
 STP_NONE = (v1.SELF_TRADE_PREVENTION_UNSPECIFIED, v1.SELF_TRADE_PREVENTION_NONE)
 
@@ -48,8 +48,8 @@ def new_order(account: int, request: v1.NewOrder) -> NewOrder:
         raise invalid_request("self_trade_prevention is not supported yet", "self_trade_prevention")
     return NewOrder(
         account,
-        client_order_id(request.client_order_id),
-        request.instrument_id,
+        word(request.client_order_id, "client_order_id"),
+        word(request.instrument_id, "instrument_id"),
         request.side,
         request.order_type,
         request.time_in_force or v1.TIME_IN_FORCE_GTC,
@@ -61,10 +61,10 @@ def new_order(account: int, request: v1.NewOrder) -> NewOrder:
     )
 
 
-def client_order_id(text: str) -> str:
-    if len(text) > CLIENT_ORDER_ID_LENGTH:
-        words = f"client_order_id is longer than {CLIENT_ORDER_ID_LENGTH} characters"
-        raise invalid_request(words, "client_order_id")
+def word(text: str, field: str) -> str:
+    """A name that a request gives; whatever it names, the journal must not be filled with it."""
+    if len(text) > WORD_LENGTH:
+        raise invalid_request(f"{field} is longer than {WORD_LENGTH} characters", field)
     return text
 
 
@@ -73,7 +73,7 @@ def named(request: v1.CancelRequest | v1.ReplaceRequest | v1.GetOrderRequest) ->
     if request.order_id:
         return request.order_id, ""
     if request.client_order_id:
-        return 0, client_order_id(request.client_order_id)
+        return 0, word(request.client_order_id, "client_order_id")
     raise invalid_request("order_id or client_order_id is needed", "order_id")
 
 
@@ -91,7 +91,7 @@ def replace_order(account: int, request: v1.ReplaceRequest) -> ReplaceOrder:
 
 
 def cancel_all(account: int, request: v1.CancelAllRequest) -> CancelAll:
-    return CancelAll(account, request.instrument_id, request.side)
+    return CancelAll(account, word(request.instrument_id, "instrument_id"), request.side)
 
 
 def reject(refusal: Refusal) -> v1.Reject:
@@ -208,11 +208,11 @@ def instrument(listing: Instrument) -> v1.Instrument:
 
 def listing(message: v1.Instrument) -> Instrument:
     return Instrument(
-        message.instrument_id,
+        word(message.instrument_id, "instrument_id"),
         message.tick_size,
         message.lot_size,
-        message.quote_asset,
-        message.base_asset,
+        word(message.quote_asset, "quote_asset"),
+        word(message.base_asset, "base_asset"),
         message.settles_in_cash,
         message.position_limit if message.HasField("position_limit") else None,
         message.least_notional if message.HasField("least_notional") else None,

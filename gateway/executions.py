@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import assert_never
 
-import grpc
-
 from engine.events import (
     CancelRejected,
     OrderAccepted,
@@ -20,12 +18,10 @@ from engine.events import (
 )
 from gateway import codec
 from gateway.access import Access
+from gateway.edge import Context, Streams, streaming
 from gateway.event_log import Numbered
 from gateway.feeds import Feeds, too_slow
-from gateway.refusals import Streams, streaming
 from outcry import v1
-
-Context = grpc.aio.ServicerContext[v1.StreamExecutionsRequest, v1.ExecutionReports]
 
 
 class ExecutionFeed(v1.ExecutionFeedServicer):

@@ -10,48 +10,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
-
-import grpc
+from collections.abc import AsyncIterator, Iterator
 
 from engine.events import BookChanged, TradePrinted
 from engine.fixed import INT64_MAX
 from engine.order import Side
 from engine.views import BookView
 from gateway import codec
-from gateway.refusals import Refused, Streams, invalid_request, overloaded, streaming, unary
+from gateway.edge import Context, Streams, streaming, unary
+from gateway.queries import book, unknown_instrument
+from gateway.refusals import invalid_request
 from gateway.sequencer import Sequencer, Waiting
 from outcry import v1
 
 QUEUE_LIMIT = 2_000  # updates that one reader may have waiting
-DEPTH_LIMIT = 1_000  # levels a side in one book
-READERS_LIMIT = 2_000
-
-Context = grpc.aio.ServicerContext[Any, Any]
-
-
-def unknown_instrument(sequencer: Sequencer, instrument_id: str) -> Refused:
-    details: dict[str, int | str | list[str]] = {
-        "requested_instrument": instrument_id,
-        "available_instruments": sorted(sequencer.exchange.instruments),
-    }
-    return Refused(v1.INVALID_INSTRUMENT, f"Unknown instrument: {instrument_id}", details)
-
-
-def book_query(sequencer: Sequencer, request: v1.GetOrderBookRequest) -> Callable[[], tuple[BookView, int]]:
-    """A question for the sequencer: the book, and the time it is true at. Refused where there is none."""
-    if request.depth < 0:
-        raise invalid_request("depth is negative", "depth")
-    depth = min(request.depth or DEPTH_LIMIT, DEPTH_LIMIT)
-
-    def question() -> tuple[BookView, int]:
-        view = sequencer.exchange.book(request.instrument_id, depth)
-        if view is None:
-            raise unknown_instrument(sequencer, request.instrument_id)
-        return view, sequencer.now_ns()
-
-    return question
 
 
 class Reader:
@@ -82,9 +54,8 @@ class Reader:
 class MarketDataHub:
     """Turns public events into updates, once each, for all readers. `publish` is called after each commit."""
 
-    def __init__(self, *, queue_limit: int = QUEUE_LIMIT, readers_limit: int = READERS_LIMIT) -> None:
+    def __init__(self, *, queue_limit: int = QUEUE_LIMIT) -> None:
         self.queue_limit = queue_limit
-        self.readers_limit = readers_limit
         self.readers: dict[str, set[Reader]] = {}
         self.count = 0
 
@@ -96,9 +67,8 @@ class MarketDataHub:
                 if type(event) is BookChanged:
                     if readers := self.readers.get(event.instrument_id):
                         self.offer(readers, v1.MARKET_DATA_CHANNEL_BOOK, change(event, waiting.time_ns))
-                elif type(event) is TradePrinted:
-                    if readers := self.readers.get(event.instrument_id):
-                        self.offer(readers, v1.MARKET_DATA_CHANNEL_TRADES, trade(event, waiting.time_ns))
+                elif type(event) is TradePrinted and (readers := self.readers.get(event.instrument_id)):
+                    self.offer(readers, v1.MARKET_DATA_CHANNEL_TRADES, trade(event, waiting.time_ns))
 
     def offer(self, readers: set[Reader], channel: int, update: v1.MarketDataUpdate) -> None:
         for reader in readers:
@@ -109,8 +79,6 @@ class MarketDataHub:
                 reader.wake.set()
 
     def join(self, reader: Reader) -> None:
-        if self.count >= self.readers_limit:
-            raise overloaded("Too many market data streams", limit=self.readers_limit)
         self.count += 1
         for instrument_id in reader.instruments:
             self.readers.setdefault(instrument_id, set()).add(reader)
@@ -135,7 +103,7 @@ class MarketData(v1.MarketDataServicer):
 
     @unary
     async def GetOrderBook(self, request: v1.GetOrderBookRequest, context: Context) -> v1.OrderBook:
-        return codec.order_book(*await self.sequencer.ask(book_query(self.sequencer, request)))
+        return codec.order_book(*await self.sequencer.ask(book(self.sequencer, request)))
 
     @streaming
     async def StreamMarketData(self, request: v1.StreamMarketDataRequest, context: Context) -> None:
@@ -182,11 +150,11 @@ class MarketData(v1.MarketDataServicer):
                 instrument_id = next(iter(reader.tickers_due))
                 del reader.tickers_due[instrument_id]
                 request = v1.GetOrderBookRequest(instrument_id=instrument_id, depth=1)
-                yield ticker(*await self.sequencer.ask(book_query(self.sequencer, request)))
+                yield ticker(*await self.sequencer.ask(book(self.sequencer, request)))
 
     async def fresh_book(self, reader: Reader, instrument_id: str, conflated: bool) -> v1.MarketDataUpdate:
         request = v1.GetOrderBookRequest(instrument_id=instrument_id)
-        view, time_ns = await self.sequencer.ask(book_query(self.sequencer, request))
+        view, time_ns = await self.sequencer.ask(book(self.sequencer, request))
         reader.true_at[instrument_id] = view.number
         update = v1.MarketDataUpdate(instrument_id=instrument_id, seq=view.number, time_ns=time_ns, conflated=conflated)
         if v1.MARKET_DATA_CHANNEL_BOOK in reader.channels:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc
-
 from engine.commands import CreateInvite, PutAccount, PutInstrument, PutRiskProfile
 from engine.instrument import RiskProfile
 from gateway import codec
 from gateway.access import Access
-from gateway.accounts import DEFAULT_ROLE, team_name
+from gateway.accounts import DEFAULT_ROLE, display_name
 from gateway.auth import key_hash, new_key
-from gateway.refusals import invalid_request, unary
+from gateway.edge import Context, unary
+from gateway.refusals import invalid_request
 from gateway.sequencer import Sequencer
 from outcry import v1
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Operations(v1.OperationsServicer):
@@ -34,12 +29,16 @@ class Operations(v1.OperationsServicer):
     @unary
     async def PutAccount(self, request: v1.PutAccountRequest, context: Context) -> v1.PutAccountResponse:
         self.access.operator(context)
-        name = team_name(request.name)
-        opening = {balance.asset: balance.amount for balance in request.opening_balances} or None
+        name = display_name(request.name, "name")
+        opening = {codec.word(balance.asset, "asset"): balance.amount for balance in request.opening_balances} or None
         exists = name in self.sequencer.exchange.named_accounts
         key = new_key() if request.new_key or not exists else ""
         command = PutAccount(
-            name, request.role or DEFAULT_ROLE, request.risk_profile, key_hash(key) if key else b"", opening
+            name,
+            codec.word(request.role, "role") or DEFAULT_ROLE,
+            codec.word(request.risk_profile, "risk_profile"),
+            key_hash(key) if key else b"",
+            opening,
         )
         outcome = await self.sequencer.execute(command)
         codec.require_done(outcome)
@@ -48,7 +47,7 @@ class Operations(v1.OperationsServicer):
     @unary
     async def PutRiskProfile(self, request: v1.PutRiskProfileRequest, context: Context) -> v1.PutRiskProfileResponse:
         self.access.operator(context)
-        if not request.name:
+        if not codec.word(request.name, "name"):
             raise invalid_request("name is needed", "name")
         outcome = await self.sequencer.execute(PutRiskProfile(RiskProfile(request.name, request.no_position_limit)))
         codec.require_done(outcome)
@@ -58,7 +57,7 @@ class Operations(v1.OperationsServicer):
     async def CreateInvite(self, request: v1.CreateInviteRequest, context: Context) -> v1.CreateInviteResponse:
         self.access.operator(context)
         invite = new_key()
-        outcome = await self.sequencer.execute(CreateInvite(key_hash(invite), request.role))
+        outcome = await self.sequencer.execute(CreateInvite(key_hash(invite), codec.word(request.role, "role")))
         codec.require_done(outcome)
         return v1.CreateInviteResponse(invite=invite, journal_seq=outcome.journal_seq)
 

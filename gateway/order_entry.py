@@ -11,21 +11,20 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
-import grpc
-
 from engine.commands import Command
 from engine.events import CancelAllOutcome, OrderOutcome
 from engine.views import BookView
-from gateway import codec
+from gateway import codec, queries
 from gateway.access import Access
-from gateway.market_data import book_query
-from gateway.refusals import Refused, Streams, invalid_request, streaming, unary
+from gateway.edge import Context, Streams, streaming, unary
+from gateway.refusals import Refused, invalid_request
 from gateway.sequencer import Reply, Sequencer
 from outcry import v1
 
 SESSION_WINDOW = 64  # batches of one Session that wait for their commit or for the reader
+INSTRUCTIONS_LIMIT = 1_000  # in one message: it is one turn of the loop, and others wait for it
+LEVELS_LIMIT = 20_000  # of all the books that one message asks for, a side
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Timed = v1.NewOrder | v1.CancelRequest | v1.ReplaceRequest | v1.CancelAllRequest
 
 
@@ -70,28 +69,38 @@ class OrderEntry(v1.OrderEntryServicer):
     async def Session(self, requests: AsyncIterator[v1.Instructions], context: Context) -> None:
         account = self.access.account(context)
         window: asyncio.Queue[Batch | None] = asyncio.Queue(SESSION_WINDOW)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.read(account, requests, window))
-            while (batch := await window.get()) is not None:
-                await batch.done
-                await context.write(batch.results())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.read(account, requests, window))
+                while (batch := await window.get()) is not None:
+                    await batch.done
+                    await context.write(batch.results())
+        except ExceptionGroup as group:
+            refused, _ = group.split(Refused)
+            if refused is None:
+                raise
+            raise refused.exceptions[0] from None
 
     async def read(
         self, account: int, requests: AsyncIterator[v1.Instructions], window: asyncio.Queue[Batch | None]
     ) -> None:
         async for message in requests:
+            if len(message.instructions) > INSTRUCTIONS_LIMIT:
+                words = f"a message holds more than {INSTRUCTIONS_LIMIT} instructions"
+                raise invalid_request(words, "instructions")
             batch = Batch(list(message.instructions))
             for index, instruction in enumerate(batch.instructions):
-                self.instruct(account, instruction, partial(batch.answer, index))
+                self.instruct(account, instruction, batch, partial(batch.answer, index))
             await window.put(batch)
         await window.put(None)
 
-    def instruct(self, account: int, instruction: v1.Instruction, reply: Reply) -> None:
+    def instruct(self, account: int, instruction: v1.Instruction, batch: Batch, reply: Reply) -> None:
         """Sequence one instruction; what is wrong with its form is answered in its place."""
         kind = instruction.WhichOneof("instruction")
         try:
             if kind == "get_order_book":
-                self.sequencer.query(book_query(self.sequencer, instruction.get_order_book), reply)
+                batch.count_levels(instruction.get_order_book)
+                self.sequencer.query(queries.book(self.sequencer, instruction.get_order_book), reply)
             elif kind is None:
                 raise invalid_request("an instruction is empty", "instruction")
             else:
@@ -116,6 +125,7 @@ class Batch:
         self.instructions = instructions
         self.answers: list[object] = [None] * len(instructions)
         self.missing = len(instructions)
+        self.levels = 0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not instructions:
             self.done.set_result(None)
@@ -125,6 +135,12 @@ class Batch:
         self.missing -= 1
         if not self.missing and not self.done.done():
             self.done.set_result(None)
+
+    def count_levels(self, request: v1.GetOrderBookRequest) -> None:
+        """Refused where the books of one message would be too much for one turn of the loop."""
+        self.levels += queries.depth(request)
+        if self.levels > LEVELS_LIMIT:
+            raise invalid_request(f"the books of a message have more than {LEVELS_LIMIT} levels", "depth")
 
     def results(self) -> v1.Results:
         message = v1.Results()

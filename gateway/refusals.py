@@ -7,15 +7,12 @@ table; the details travel twice, as google.rpc.ErrorInfo for everybody and as ou
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import wraps
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import grpc
-import structlog
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -26,10 +23,7 @@ from outcry.v1.statuses import GRPC_CODE
 TIMEOUT_MS = 5000
 DOMAIN = "outcry"
 
-log = structlog.get_logger()
-
 DetailValue = int | str | list[str]
-Answer = TypeVar("Answer")
 
 
 class Refused(Exception):
@@ -99,64 +93,3 @@ def status(refused: Refused) -> status_pb2.Status:
 async def abort(context: grpc.aio.ServicerContext[Any, Any], refused: Refused) -> NoReturn:
     answer = rpc_status.to_status(status(refused))
     await context.abort(answer.code, answer.details, answer.trailing_metadata)
-
-
-def unary(
-    method: Callable[[Any, Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Answer]],
-) -> Callable[[Any, Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Answer]]:
-    """A unary RPC whose refusals become statuses, and whose failures tell nothing of the inside."""
-
-    @wraps(method)
-    async def answer(servicer: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Answer:
-        try:
-            return await method(servicer, request, context)
-        except Refused as refused:
-            await abort(context, refused)
-        except Exception:  # the edge: whatever it was, the client gets a reference and the log gets the rest
-            reference = support_reference()
-            log.exception("rpc_failed", method=method.__qualname__, reference=reference)
-            await abort(context, failed("gateway", "unknown", reference))
-
-    return answer
-
-
-class Streams:
-    """The streams that are open, so that a stopping server can end them instead of waiting for their readers."""
-
-    def __init__(self) -> None:
-        self.tasks: set[asyncio.Task[Any]] = set()
-        self.closed = False
-
-    def close(self) -> None:
-        self.closed = True
-        for task in self.tasks:
-            task.cancel()
-
-
-def streaming(
-    method: Callable[[Any, Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[None]],
-) -> Callable[[Any, Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[None]]:
-    """A streaming RPC of a servicer that has `streams`: as `unary`, and ended when the server stops."""
-
-    @wraps(method)
-    async def serve(servicer: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        streams: Streams = servicer.streams
-        task = asyncio.current_task()
-        assert task is not None
-        streams.tasks.add(task)
-        try:
-            await method(servicer, request, context)
-        except Refused as refused:
-            await abort(context, refused)
-        except asyncio.CancelledError:
-            if not streams.closed:
-                raise
-            await abort(context, unavailable("The engine is stopping"))
-        except Exception:  # the edge, as in `unary`
-            reference = support_reference()
-            log.exception("rpc_failed", method=method.__qualname__, reference=reference)
-            await abort(context, failed("gateway", "unknown", reference))
-        finally:
-            streams.tasks.discard(task)
-
-    return serve

@@ -34,6 +34,8 @@ from gateway.journal import Journal
 from gateway.refusals import Refused, failed, overloaded, support_reference, timed_out, unavailable
 
 PENDING_LIMIT = 50_000  # commands applied and not yet durable
+QUERIES_LIMIT = 2_000  # answers that wait for the commit of what they show
+ANSWER_WITHIN_NS = 5_000_000_000  # where the command itself names no earlier time
 HEARTBEAT_S = 0.05
 
 Result = TypeVar("Result")
@@ -88,6 +90,8 @@ class Sequencer:
         self.time_ns = journal.last_time_ns
         self.pending: list[Waiting] = []
         self.in_flight: list[Waiting] = []
+        self.queries = 0  # among those two
+        self.beat_ns = monotonic()
         self.committing = False
         self.stopped = False
         self.idle = asyncio.Event()
@@ -103,17 +107,17 @@ class Sequencer:
         if self.stopped:
             reply(unavailable("The engine is stopping"))
             return
-        if len(self.pending) + len(self.in_flight) >= self.pending_limit:
+        if len(self.pending) + len(self.in_flight) - self.queries >= self.pending_limit:
             reply(overloaded("Too many commands wait for the disk", pending_limit=self.pending_limit))
             return
         now_ns = self.now_ns()
-        deadline_ns = 0
+        deadline_ns = self.beat_ns + ANSWER_WITHIN_NS
         if valid_until_ns is not None:
             left_ns = valid_until_ns - self.clock()
             if left_ns <= 0 and not self.is_retry(command):
                 reply(timed_out("gateway", "not_executed"))
                 return
-            deadline_ns = self.monotonic() + max(left_ns, 1)
+            deadline_ns = min(deadline_ns, self.monotonic() + max(left_ns, 1))
         if now_ns >= self.exchange.next_expiry_ns:  # what was to end before this moment ends first
             self.apply(now_ns, AdvanceTime(), ignore, 0)
             if self.stopped:
@@ -153,10 +157,13 @@ class Sequencer:
             return
         answer = question()
         batch = self.pending or self.in_flight
-        if batch:
-            batch.append(Waiting(0, 0, [], answer, reply))
-        else:
+        if not batch:
             reply(answer)
+        elif self.queries >= QUERIES_LIMIT:
+            reply(overloaded("Too many queries wait for the disk", limit=QUERIES_LIMIT))
+        else:
+            self.queries += 1
+            batch.append(Waiting(0, 0, [], answer, reply, self.beat_ns + ANSWER_WITHIN_NS))
 
     def commit(self) -> None:
         if not self.stopped:
@@ -183,10 +190,16 @@ class Sequencer:
         else:
             self.committing = False
             self.idle.set()
-        for waiting in batch:
-            waiting.reply(waiting.answer)
-        for publisher in self.publishers:
-            publisher.publish(batch)
+        try:
+            for waiting in batch:
+                if not waiting.seq:
+                    self.queries -= 1
+                waiting.reply(waiting.answer)
+            for publisher in self.publishers:
+                publisher.publish(batch)
+        except Exception:  # somebody was not told, and nobody would notice
+            log.exception("publishing_failed", last_seq=self.seq)
+            self.fail()
 
     def event_log_failed(self, problem: OSError) -> None:
         log.critical("event_log_failed", error=repr(problem))
@@ -205,7 +218,7 @@ class Sequencer:
         now_ns = self.now_ns()
         if now_ns >= self.exchange.next_expiry_ns:
             self.apply(now_ns, AdvanceTime(), ignore, 0)
-        monotonic_ns = self.monotonic()
+        self.beat_ns = monotonic_ns = self.monotonic()
         for waiting in (*self.in_flight, *self.pending):
             if 0 < waiting.deadline_ns <= monotonic_ns:
                 waiting.reply(timed_out("settlement", "unknown"))
@@ -216,11 +229,13 @@ class Sequencer:
         reference = support_reference()
         log.critical("engine_failed", reference=reference)
         self.stopped = True
-        for waiting in (*self.in_flight, *self.pending):
-            waiting.reply(failed("settlement", "unknown", reference))
-        self.in_flight, self.pending = [], []
-        self.idle.set()
-        self.on_failure()
+        try:
+            for waiting in (*self.in_flight, *self.pending):
+                waiting.reply(failed("settlement", "unknown", reference))
+            self.in_flight, self.pending = [], []
+            self.idle.set()
+        finally:
+            self.on_failure()
 
     async def execute(self, command: Command, valid_until_ns: int | None = None) -> Any:
         """Submit for a caller that awaits: return the outcome, or raise what kept it from being one."""

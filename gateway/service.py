@@ -16,6 +16,7 @@ from gateway import codec, venue
 from gateway.access import Access
 from gateway.accounts import Accounts
 from gateway.auth import Keyring
+from gateway.edge import Health, Streams
 from gateway.event_log import EventLog, Record, private
 from gateway.executions import ExecutionFeed
 from gateway.feeds import Feeds
@@ -25,15 +26,18 @@ from gateway.lock import DirectoryLock
 from gateway.market_data import MarketData, MarketDataHub
 from gateway.operations import Operations
 from gateway.order_entry import OrderEntry
-from gateway.refusals import Refused, Streams
+from gateway.refusals import Refused
 from gateway.sequencer import Sequencer
 from gateway.settings import Settings
 from outcry import v1
 
 MESSAGE_BYTES = 4 << 20
+ANSWER_BYTES = 64 << 20  # above the largest there is: an order's fills, a page of orders, a message's books
 METADATA_BYTES = 16 << 10
 STREAMS_PER_CONNECTION = 1_000
 CONCURRENT_CALLS = 10_000
+PRIVATE_STREAMS = 4_000  # Sessions and execution feeds; with the public ones, less than all calls
+PUBLIC_STREAMS = 2_000  # market data and watchers of health, which need no key
 REPLAY_BATCH = 1_000
 GRACE_S = 5.0
 
@@ -55,8 +59,9 @@ class Gateway:
         self.settings = settings
         self.on_failure = on_failure
         self.disk = disk
-        self.streams = Streams()
-        self.health = health.aio.HealthServicer()
+        self.private_streams = Streams(PRIVATE_STREAMS)
+        self.public_streams = Streams(PUBLIC_STREAMS)
+        self.health = Health(self.public_streams)
         self.port = 0
 
     async def start(self) -> None:
@@ -112,7 +117,7 @@ class Gateway:
             options=[
                 ("grpc.so_reuseport", 0),  # a second engine on this port is an error, not a coin toss
                 ("grpc.max_receive_message_length", MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MESSAGE_BYTES),
+                ("grpc.max_send_message_length", ANSWER_BYTES),
                 ("grpc.max_metadata_size", METADATA_BYTES),
                 ("grpc.absolute_max_metadata_size", METADATA_BYTES),
                 ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
@@ -127,10 +132,10 @@ class Gateway:
             service_key_hash=self.keyring.key_hash("bridge"),
             registrations_per_minute=self.settings.registrations_per_minute,
         )
-        sequencer, streams = self.sequencer, self.streams
+        sequencer, streams = self.sequencer, self.private_streams
         v1.add_OrderEntryServicer_to_server(OrderEntry(access, sequencer, streams), server)
         v1.add_ExecutionFeedServicer_to_server(ExecutionFeed(access, self.feeds, streams), server)
-        v1.add_MarketDataServicer_to_server(MarketData(sequencer, self.hub, streams), server)
+        v1.add_MarketDataServicer_to_server(MarketData(sequencer, self.hub, self.public_streams), server)
         v1.add_AccountsServicer_to_server(Accounts(access, sequencer), server)
         v1.add_OperationsServicer_to_server(Operations(access, sequencer), server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
@@ -157,9 +162,10 @@ class Gateway:
     async def stop(self) -> None:
         """Refuse what is new, end the streams, finish what was accepted, make it durable."""
         await self.health.enter_graceful_shutdown()
-        self.streams.close()
+        self.private_streams.close()
+        self.public_streams.close()
         await self.server.stop(GRACE_S)
-        await self.sequencer.close()
+        await self.sequencer.close()  # the commit thread is idle from here on
         self.journal.close()
         self.event_log.flush()
         self.event_log.close()

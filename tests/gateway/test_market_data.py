@@ -134,7 +134,7 @@ async def test_a_stalled_reader_is_given_a_conflated_book_and_ends_up_right(exch
 
 
 async def test_streams_are_bounded(exchange: Venue) -> None:
-    exchange.gateway.hub.readers_limit = 1
+    exchange.gateway.public_streams.limit = 1
     first = stream(exchange, BOOK)
     await first.read()
     with pytest.raises(grpc.aio.AioRpcError) as refused:

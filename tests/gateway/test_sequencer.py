@@ -10,7 +10,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_status import rpc_status
 
+from gateway import sequencer
 from gateway.frames import LocalDisk
 from outcry import v1
 from tests.gateway.test_order_entry import CALL, UNIT, order
@@ -47,9 +49,21 @@ class StalledDisk(LocalDisk):
         await until(self.entered.is_set)
 
 
+def rejects(error: grpc.aio.AioRpcError) -> list[v1.Reject]:
+    """The typed refusals among a status's details."""
+    status = rpc_status.from_call(error)
+    assert status is not None
+    found = []
+    for detail in status.details:
+        reject = v1.Reject()
+        if detail.Unpack(reject):
+            found.append(reject)
+    return found
+
+
 def waiting_count(running: Venue) -> int:
-    sequencer = running.gateway.sequencer
-    return len(sequencer.pending) + len(sequencer.in_flight)
+    writer = running.gateway.sequencer
+    return len(writer.pending) + len(writer.in_flight)
 
 
 @pytest.fixture
@@ -123,10 +137,16 @@ async def test_the_instructions_of_one_message_share_one_commit(synced: Venue, d
 async def test_a_deadline_that_passes_before_the_commit_is_answered_unknown(synced: Venue, disk: StalledDisk) -> None:
     _, key = await synced.stubs.register()
     disk.stall()
-    soon = order(client_order_id="A", valid_until_ns=time.time_ns() + 200_000_000)
+    soon = order(client_order_id="A", valid_until_ns=time.time_ns() + 60 * UNIT)
+    answer = asyncio.ensure_future(synced.stubs.orders.SubmitOrder(soon, metadata=key))
+    await disk.reached()
+    past_it = time.monotonic_ns() + 60 * UNIT
+    synced.gateway.sequencer.monotonic = lambda: past_it
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await synced.stubs.orders.SubmitOrder(soon, metadata=key)
+        await answer
     assert refused.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    (reject,) = rejects(refused.value)
+    assert (reject.details["stage"].text, reject.details["outcome"].text) == ("settlement", "unknown")
     disk.open.set()
     asked = await synced.stubs.accounts.GetOrder(v1.GetOrderRequest(client_order_id="A"), metadata=key)
     assert asked.status == v1.ORDER_STATUS_NEW  # unknown then; this is how to ask
@@ -167,13 +187,13 @@ async def test_a_failed_sync_answers_unknown_and_ends_the_process(synced: Venue,
 
 
 async def test_a_day_order_expires_at_midnight_before_what_comes_after_it(exchange: Venue) -> None:
-    sequencer = exchange.gateway.sequencer
+    writer = exchange.gateway.sequencer
     day_ns = 86_400 * UNIT
     now = time.time_ns()
     _, key = await exchange.stubs.register()
     placed = await exchange.stubs.orders.SubmitOrder(order(time_in_force=v1.TIME_IN_FORCE_DAY), metadata=key)
-    sequencer.heartbeat.cancel()  # so that only the next command can bring the time
-    sequencer.clock = lambda: (now // day_ns + 1) * day_ns
+    writer.heartbeat.cancel()  # so that only the next command can bring the time
+    writer.clock = lambda: (now // day_ns + 1) * day_ns
     late = await exchange.stubs.orders.SubmitOrder(order(v1.SIDE_SELL, 4), metadata=key)
     assert late.status == v1.ORDER_STATUS_NEW  # nothing was left to trade with
     view = await exchange.stubs.accounts.GetOrder(v1.GetOrderRequest(order_id=placed.order_id), metadata=key)
@@ -182,9 +202,11 @@ async def test_a_day_order_expires_at_midnight_before_what_comes_after_it(exchan
 
 async def test_an_order_expires_when_nothing_else_happens(exchange: Venue) -> None:
     _, key = await exchange.stubs.register()
-    soon = order(time_in_force=v1.TIME_IN_FORCE_GTD, expires_at_ns=time.time_ns() + 50_000_000)
+    tomorrow = time.time_ns() + 86_400 * UNIT
+    until_then = order(time_in_force=v1.TIME_IN_FORCE_GTD, expires_at_ns=tomorrow)
     feed = exchange.stubs.feed.StreamExecutions(v1.StreamExecutionsRequest(from_seq=0), metadata=key)
-    await exchange.stubs.orders.SubmitOrder(soon, metadata=key)
+    await exchange.stubs.orders.SubmitOrder(until_then, metadata=key)
+    exchange.gateway.sequencer.clock = lambda: tomorrow
     kinds: list[str | None] = []
     while "expired" not in kinds:
         kinds += [report.WhichOneof("event") for report in (await feed.read()).reports]
@@ -198,3 +220,36 @@ async def test_journal_time_never_goes_back(exchange: Venue) -> None:
     exchange.gateway.sequencer.clock = lambda: 1
     second = await exchange.stubs.orders.SubmitOrder(order(quantity=1), metadata=key)
     assert second.time_ns >= first.time_ns
+
+
+async def test_queries_that_wait_for_the_disk_are_bounded_and_keep_no_order_out(
+    synced: Venue, disk: StalledDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequencer, "QUERIES_LIMIT", 2)
+    _, key = await synced.stubs.register()
+    synced.gateway.sequencer.pending_limit = 2
+    disk.stall()
+    first = asyncio.ensure_future(synced.stubs.orders.SubmitOrder(order(quantity=1), metadata=key))
+    await disk.reached()
+    ask = synced.stubs.market.GetOrderBook
+    books = [asyncio.ensure_future(ask(v1.GetOrderBookRequest(instrument_id=CALL))) for _ in range(2)]
+    await until(lambda: waiting_count(synced) == 3)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await ask(v1.GetOrderBookRequest(instrument_id=CALL))
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    second = asyncio.ensure_future(synced.stubs.orders.SubmitOrder(order(quantity=1), metadata=key))
+    await until(lambda: waiting_count(synced) == 4)
+    disk.open.set()
+    await asyncio.gather(first, second, *books)
+    assert synced.gateway.sequencer.queries == 0
+
+
+async def test_a_publisher_that_fails_ends_the_process_rather_than_leave_a_gap(exchange: Venue) -> None:
+    class Broken:
+        def publish(self, batch: object) -> None:
+            raise LookupError("nobody is told")
+
+    _, key = await exchange.stubs.register()
+    exchange.gateway.sequencer.publishers = (Broken(),)
+    await exchange.stubs.orders.SubmitOrder(order(), metadata=key)
+    assert exchange.failed.is_set()

@@ -1,0 +1,103 @@
+"""Where calls come in: refusals become statuses, failures tell nothing of the inside, and streams are counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, TypeVar
+
+import grpc
+import structlog
+from grpc_health.v1 import health
+
+from gateway.refusals import Refused, abort, failed, overloaded, support_reference, unavailable
+
+Answer = TypeVar("Answer")
+Context = grpc.aio.ServicerContext[Any, Any]
+log = structlog.get_logger()
+
+
+async def fail(context: Context, name: str) -> None:
+    """Answer an exception that nobody expected: the client gets a reference, the log gets the rest."""
+    reference = support_reference()
+    log.exception("rpc_failed", method=name, reference=reference)
+    await abort(context, failed("gateway", "unknown", reference))
+
+
+def unary(method: Callable[[Any, Any, Context], Awaitable[Answer]]) -> Callable[[Any, Any, Context], Awaitable[Answer]]:
+    """A unary RPC."""
+
+    @wraps(method)
+    async def answer(servicer: Any, request: Any, context: Context) -> Answer:
+        try:
+            return await method(servicer, request, context)
+        except Refused as refused:
+            await abort(context, refused)
+        except Exception:  # the edge
+            await fail(context, method.__qualname__)
+        raise AssertionError("abort has not raised")
+
+    return answer
+
+
+class Streams:
+    """The open streams of one kind: at most `limit`, so that calls keep room, and ended when the server stops."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.closed = False
+
+    def enter(self) -> asyncio.Task[Any]:
+        """Count the present task. Refused where there are too many."""
+        if len(self.tasks) >= self.limit:
+            raise overloaded("Too many streams", limit=self.limit)
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        return task
+
+    def close(self) -> None:
+        self.closed = True
+        for task in self.tasks:
+            task.cancel()
+
+
+def streaming(
+    method: Callable[[Any, Any, Context], Awaitable[None]],
+) -> Callable[[Any, Any, Context], Coroutine[Any, Any, None]]:
+    """A streaming RPC of a servicer that has `streams`."""
+
+    @wraps(method)
+    async def serve(servicer: Any, request: Any, context: Context) -> None:
+        streams: Streams = servicer.streams
+        task = None
+        try:
+            task = streams.enter()
+            await method(servicer, request, context)
+        except Refused as refused:
+            await abort(context, refused)
+        except asyncio.CancelledError:
+            if not streams.closed:
+                raise
+            await abort(context, unavailable("The engine is stopping"))
+        except Exception:  # the edge
+            await fail(context, method.__qualname__)
+        finally:
+            if task is not None:
+                streams.tasks.discard(task)
+
+    return serve
+
+
+class Health(health.aio.HealthServicer):
+    """grpc.health.v1, its watchers counted like every other stream."""
+
+    def __init__(self, streams: Streams) -> None:
+        super().__init__()
+        self.streams = streams
+
+    @streaming
+    async def Watch(self, request: Any, context: Context) -> None:
+        await super().Watch(request, context)
