@@ -20,6 +20,9 @@ from outcry import v1
 TICK = 10_000_000
 LOT = 1_000_000_000
 MIDDLE = 150_000_000_000
+# Plain integers, as commands hold them.
+BUY, SELL, LIMIT = int(Side.BUY), int(Side.SELL), int(OrderType.LIMIT)
+GTC, IOC = int(TimeInForce.GTC), int(TimeInForce.IOC)
 REACH_TICKS = 20  # how far from the middle an order may rest
 CROSSING_TICKS = 2  # how far across the middle an aggressive one reaches
 LARGEST_LOTS = 10
@@ -79,9 +82,10 @@ def command(act: Act, instrument_id: str, accounts: list[int]) -> NewOrder | Can
     account = accounts[act.trader]
     if isinstance(act, Cancel):
         return CancelOrder(account, 0, act.name)
-    side = Side.BUY if act.buys else Side.SELL
-    time_in_force = TimeInForce.IOC if act.aggressive else TimeInForce.GTC
-    return NewOrder(account, act.name, instrument_id, side, OrderType.LIMIT, time_in_force, act.quantity, act.price)
+    side = BUY if act.buys else SELL
+    return NewOrder(
+        account, act.name, instrument_id, side, LIMIT, IOC if act.aggressive else GTC, act.quantity, act.price
+    )
 
 
 def new_order(order: Enter, instrument_id: str) -> v1.NewOrder:
