@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.order import diagram
 from engine.reject import RejectReason
 from outcry import v1
 from outcry.v1.statuses import GRPC_CODE, HTTP_STATUS
@@ -169,3 +170,7 @@ def test_names_say_what_a_thing_is() -> None:
     assert [path for path in sources(*ROOMS) if any(word in path.name.lower() for word in vague)] == []
     classes = [node.name for _, tree in trees(*ROOMS) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     assert [name for name in classes if name.endswith(("Manager", "Helper", "Utils"))] == []
+
+
+def test_the_diagram_in_the_docs_is_the_table_of_transitions() -> None:
+    assert diagram() in (ROOT / "ARCHITECTURE.md").read_text()
