@@ -69,7 +69,6 @@ ALLOWED: dict[OrderStatus, frozenset[OrderStatus]] = {
     REJECTED: frozenset(),
     EXPIRED: frozenset(),
 }
-FINAL = frozenset(status for status, following in ALLOWED.items() if not following)
 
 
 class Order(Struct, gc=False):
