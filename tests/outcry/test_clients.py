@@ -121,7 +121,8 @@ async def test_more_orders_than_a_page_come_as_one_list(trader: Any, listed: str
     key = (await trader.register("many")).api_key
     async with AsyncClient(engine.address, key) as client, client.session() as session:
         await session.send(instruction(n, new_order(listed, "sell", "1", 1000 + n)) for n in range(40))
-        await session.send(instruction(n, new_order("AAPL", "buy", "1", 1)) for n in range(1001))
+        for batch in (range(500), range(500, 1001)):
+            await session.send(instruction(n, new_order("AAPL", "buy", "1", 1)) for n in batch)
     orders = await trader.with_key(key).orders()
     assert len(orders) == 1041
     assert [order.order_id for order in orders] == sorted(order.order_id for order in orders)
