@@ -217,8 +217,8 @@ class AsyncClient:
             stream = reader.method(self._link.stubs)(reader.request(), metadata=self._metadata)
             try:
                 async for message in stream:
-                    retrying.progress()
                     for item in reader.take(message):
+                        retrying.progress()
                         yield item
             except grpc.aio.AioRpcError as error:
                 failure = exception(error, changes=False, timeout_s=None)

@@ -220,8 +220,9 @@ class Client:
             stream = reader.method(self._link.stubs)(reader.request(), metadata=self._metadata)
             try:
                 for message in stream:
-                    retrying.progress()
-                    yield from reader.take(message)
+                    for item in reader.take(message):
+                        retrying.progress()
+                        yield item
             except grpc.RpcError as error:
                 failure = exception(error, changes=False, timeout_s=None)
             except Gap as gap:

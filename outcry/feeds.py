@@ -141,6 +141,7 @@ class Retrying:
         self.gap: int | None = None
 
     def progress(self) -> None:
+        """Something was read. A greeting is not that: a stream that fails right after it is no better than none."""
         self.failures = 0
 
     def wait_s(self, failure: ExchangeError | Gap | None) -> float:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from random import Random
+from typing import Any
 
+import grpc.aio
 import pytest
 
-from outcry import v1
-from outcry.errors import InvalidRequest, SequenceOutOfRange, Unauthenticated, Unavailable
+from outcry import async_client, client, v1
+from outcry.errors import ExchangeError, InvalidRequest, SequenceOutOfRange, Unauthenticated, Unavailable
 from outcry.feeds import LONGEST_WAIT_S, ExecutionReader, Gap, MarketDataReader, Retrying
+from tests.outcry.conftest import connect
 
 
 def reports(*numbers: int, last: int = 0) -> v1.ExecutionReports:
@@ -132,3 +136,46 @@ def test_a_reader_of_trades_that_was_too_slow_is_told_with_the_next_one() -> Non
     reader = MarketDataReader((), ("trades",))
     lost = v1.MarketDataUpdate(instrument_id="AAPL", seq=6, conflated=True)
     assert seen(reader, trade(3), lost, trade(8), trade(9)) == [(3, False), (8, True), (9, False)]
+
+
+class Greeting(v1.ExecutionFeedServicer):
+    """Greets every reader, and then fails."""
+
+    async def StreamExecutions(
+        self, request: v1.StreamExecutionsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[v1.ExecutionReports]:
+        yield v1.ExecutionReports(last_seq=9)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "not today")
+
+
+class Counting(Retrying):
+    """Opens a stream again at once, until the waits would have grown five times."""
+
+    opened = 0
+
+    def wait_s(self, failure: ExchangeError | Gap | None) -> float:
+        super().wait_s(failure)
+        if self.failures == 5:
+            raise InvalidRequest("INVALID_REQUEST", "five waits, each longer than the one before")
+        if self.opened == 10:
+            raise AssertionError("the waits do not grow")
+        self.opened += 1
+        return 0
+
+
+async def test_a_stream_that_fails_right_after_its_greeting_is_opened_again_ever_more_slowly(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (async_client, client):
+        monkeypatch.setattr(module, "Retrying", Counting)
+    server = grpc.aio.server()
+    v1.add_ExecutionFeedServicer_to_server(Greeting(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    reader = connect(kind, f"127.0.0.1:{port}")
+    try:
+        with pytest.raises(InvalidRequest, match="five waits"):
+            await anext(reader.executions())
+    finally:
+        await reader.close()
+        await server.stop(None)
