@@ -18,12 +18,23 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp
 
 from gateway.auth import KeyFileInvalid
+from gateway.event_log import JournalBehind
 from gateway.journal import JournalUnusable
 from gateway.lock import DirectoryLocked
 from gateway.service import Gateway, Misconfigured
 from gateway.settings import Settings
 from gateway.venue import VenueInvalid
 
+# What a restart cannot mend.
+UNMENDABLE = (
+    Misconfigured,
+    JournalUnusable,
+    JournalBehind,
+    DirectoryLocked,
+    VenueInvalid,
+    KeyFileInvalid,
+    OSError,
+)
 log = structlog.get_logger()
 
 # Orders, events and commands are left out of collections by their type, so garbage in cycles is rare.
@@ -37,8 +48,8 @@ def main() -> None:
     try:
         settings = CliApp.run(Settings)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        sys.exit(refuse(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}"))
+        first = problem.errors(include_url=False)[0]
+        sys.exit(refuse(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg'].removeprefix('Value error, ')}"))
     sys.exit(uvloop.run(serve(settings)))
 
 
@@ -65,7 +76,7 @@ async def serve(settings: Settings) -> int:
     gateway = Gateway(settings, on_failure=failure.set)
     try:
         await gateway.start()
-    except (Misconfigured, JournalUnusable, DirectoryLocked, VenueInvalid, KeyFileInvalid, OSError) as problem:
+    except UNMENDABLE as problem:
         return refuse(str(problem))
     stop = stop_signal(settings)
     gc.freeze()  # what start-up made stays: collections need not look at it again

@@ -59,10 +59,15 @@ class Keyring:
         if not path.exists():
             write_private(path, new_key() + "\n")
         path.chmod(0o600)
-        key = path.read_text().strip()
-        if len(key) not in KEY_LENGTHS:
-            raise KeyFileInvalid(f"{path} must hold a key of {KEY_LENGTHS.start} to {KEY_LENGTHS.stop - 1} characters")
-        return key
+        key = path.read_bytes().strip()
+        if len(key) not in KEY_LENGTHS or not key.isascii() or not key.decode("ascii").isprintable():
+            bounds = f"{KEY_LENGTHS.start} to {KEY_LENGTHS.stop - 1}"
+            raise KeyFileInvalid(f"{path} must hold a key of {bounds} printable ASCII characters")
+        return key.decode("ascii")
+
+    def replace(self, name: str, key: str) -> None:
+        """Put another key into the file of that name. OSError."""
+        write_private(self.directory / f"{name}.key", key + "\n")
 
     def key_hash(self, name: str) -> bytes:
         return key_hash(self.key(name))

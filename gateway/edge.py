@@ -1,4 +1,4 @@
-"""Where calls come in: refusals become statuses, failures tell nothing of the inside, and streams are counted."""
+"""Where calls come in: bytes become messages, refusals statuses, failures references; and streams are counted."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health
 
-from gateway.refusals import Refused, abort, failed, overloaded, support_reference, unavailable
+from gateway.refusals import Refused, abort, failed, invalid_request, overloaded, support_reference, unavailable
 
 Answer = TypeVar("Answer")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -25,13 +26,54 @@ async def fail(context: Context, name: str) -> None:
     await abort(context, failed("gateway", "unknown", reference))
 
 
+class Malformed:
+    """Stands for a request whose bytes are no message: it is refused where every other request is."""
+
+
+def tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def deserializer(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except DecodeError:
+            return Malformed()
+
+    return deserializer
+
+
+class Registrar:
+    """Stands in for the server where generated code registers a service, so that our deserializers are used.
+
+    All methods become generic handlers: for each registered one, grpc.aio would keep a task that it looks at in every
+    call.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.server = server
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """The same methods come by name, too."""
+
+    def add_registered_method_handlers(self, service: str, methods: dict[str, Any]) -> None:
+        guarded = {
+            name: handler._replace(request_deserializer=tolerant(handler.request_deserializer))
+            for name, handler in methods.items()
+        }
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
+
+
+def parsed(request: Any) -> Any:
+    if isinstance(request, Malformed):
+        raise invalid_request("the message does not parse", "message")
+    return request
+
+
 def unary(method: Callable[[Any, Any, Context], Awaitable[Answer]]) -> Callable[[Any, Any, Context], Awaitable[Answer]]:
     """A unary RPC."""
 
     @wraps(method)
     async def answer(servicer: Any, request: Any, context: Context) -> Answer:
         try:
-            return await method(servicer, request, context)
+            return await method(servicer, parsed(request), context)
         except Refused as refused:
             await abort(context, refused)
         except Exception:  # the edge
@@ -75,7 +117,7 @@ def streaming(
         task = None
         try:
             task = streams.enter()
-            await method(servicer, request, context)
+            await method(servicer, parsed(request), context)
         except Refused as refused:
             await abort(context, refused)
         except asyncio.CancelledError:

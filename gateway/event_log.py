@@ -127,6 +127,17 @@ SPANS = msgspec.msgpack.Decoder(tuple[list[Span], msgspec.Raw])
 RECORDS = msgspec.msgpack.Decoder(tuple[list[Span], list[Record]])
 
 
+class JournalBehind(Exception):
+    """The event log knows of commands that the journal does not have."""
+
+    def __init__(self, path: Path, seq: int, last_seq: int) -> None:
+        super().__init__(
+            f"{path} holds what command {seq} said, but the journal ends at command {last_seq}: acknowledged commands"
+            " are missing. Restore the journal, or remove the event log to go on without them"
+        )
+        self.path = path
+
+
 class EventLogDamaged(Exception):
     """The event log is not what was written. The next start repairs it."""
 
@@ -146,8 +157,12 @@ class EventLog:
         self.chains: dict[int, Chain] = {}
 
     @classmethod
-    def open(cls, directory: Path, last_seq: int, *, disk: Disk | None = None) -> EventLog:
-        """Find what is there, and keep what is whole and not beyond the journal's `last_seq`. OSError."""
+    def open(cls, directory: Path, last_seq: int, *, strict: bool = False, disk: Disk | None = None) -> EventLog:
+        """Find what is there, and keep what is whole and not beyond the journal's `last_seq`. OSError.
+
+        It is written after the commit. So where commits are synced, `strict`, one that goes on beyond the journal
+        proves that the journal has lost what was acknowledged: JournalBehind, and nothing is changed.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         event_log = cls(directory / NAME, disk or LOCAL_DISK)
         with event_log.path.open("rb") as file:
@@ -155,7 +170,7 @@ class EventLog:
             if header is None or header.magic != MAGIC or header.version != VERSION:
                 event_log.start()
             else:
-                event_log.scan(file, header, last_seq)
+                event_log.scan(file, header, last_seq, strict)
         return event_log
 
     def start(self) -> None:
@@ -167,10 +182,12 @@ class EventLog:
         write_all(self.disk, self.fd, header_bytes(self.header))
         self.end = HEADER_BYTES
 
-    def scan(self, file: BufferedReader, header: Header, last_seq: int) -> None:
+    def scan(self, file: BufferedReader, header: Header, last_seq: int, strict: bool) -> None:
         """Remember what is whole and known to the journal, and cut off the rest."""
         self.header, self.seed, self.end = header, header.seed, HEADER_BYTES
         while frame := next_frame(file, self.seed):
+            if strict and frame.last_seq > last_seq:
+                raise JournalBehind(self.path, frame.last_seq, last_seq)
             spans = self.continuation(frame, last_seq)
             if spans is None:
                 break

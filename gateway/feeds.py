@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from gateway.event_log import EventLog, Numbered, is_private
-from gateway.refusals import Refused, overloaded
+from gateway.event_log import EventLog, EventLogDamaged, Numbered, is_private
+from gateway.refusals import Refused, overloaded, unavailable
 from gateway.sequencer import Waiting
 from outcry import v1
 
@@ -63,8 +63,16 @@ class Window:
 class Feeds:
     """All accounts' feeds. `publish` is called by the sequencer after each commit; `follow` serves one reader."""
 
-    def __init__(self, event_log: EventLog, *, window: int = WINDOW, readers_limit: int = READERS_LIMIT) -> None:
+    def __init__(
+        self,
+        event_log: EventLog,
+        *,
+        on_damage: Callable[[Exception], None],
+        window: int = WINDOW,
+        readers_limit: int = READERS_LIMIT,
+    ) -> None:
         self.event_log = event_log
+        self.on_damage = on_damage
         self.window = window
         self.readers_limit = readers_limit
         self.windows: dict[int, Window] = {}
@@ -117,8 +125,7 @@ class Feeds:
             if reader.lost:
                 raise too_slow(reader)
             if reader.after + 1 < window.first:
-                self.event_log.flush()
-                events = await asyncio.to_thread(self.event_log.read, account, reader.after, READ_LIMIT)
+                events = await self.read(account, reader.after)
             else:
                 reader.live = True
                 events = window.after(reader.after, READ_LIMIT)
@@ -128,6 +135,15 @@ class Feeds:
             else:
                 reader.wake.clear()
                 await reader.wake.wait()
+
+    async def read(self, account: int, after: int) -> list[Numbered]:
+        """From the event log. One that has changed under us is not read again: the process ends, and mends it."""
+        try:
+            self.event_log.flush()
+            return await asyncio.to_thread(self.event_log.read, account, after, READ_LIMIT)
+        except (EventLogDamaged, OSError) as problem:
+            self.on_damage(problem)
+            raise unavailable("The engine is stopping") from None
 
 
 def too_slow(reader: Reader) -> Refused:

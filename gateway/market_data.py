@@ -122,7 +122,7 @@ class MarketData(v1.MarketDataServicer):
         """A reader of what is asked for, with its first books and tickers due. Refused where that is not there."""
         known = self.sequencer.exchange.instruments
         for instrument_id in request.instruments:
-            if instrument_id not in known:
+            if codec.word(instrument_id, "instruments") not in known:
                 raise unknown_instrument(self.sequencer, instrument_id)
         built = (v1.MARKET_DATA_CHANNEL_BOOK, v1.MARKET_DATA_CHANNEL_TRADES, v1.MARKET_DATA_CHANNEL_TICKER)
         if not request.channels or not set(request.channels) <= set(built):

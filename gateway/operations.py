@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from engine.commands import CreateInvite, PutAccount, PutInstrument, PutRiskProfile
 from engine.instrument import RiskProfile
 from gateway import codec
@@ -15,9 +17,10 @@ from outcry import v1
 
 
 class Operations(v1.OperationsServicer):
-    def __init__(self, access: Access, sequencer: Sequencer) -> None:
+    def __init__(self, access: Access, sequencer: Sequencer, rekey: Callable[[str, str], None]) -> None:
         self.access = access
         self.sequencer = sequencer
+        self.rekey = rekey  # told of each account's new key
 
     @unary
     async def PutInstrument(self, request: v1.PutInstrumentRequest, context: Context) -> v1.PutInstrumentResponse:
@@ -31,17 +34,20 @@ class Operations(v1.OperationsServicer):
         self.access.operator(context)
         name = display_name(request.name, "name")
         opening = {codec.word(balance.asset, "asset"): balance.amount for balance in request.opening_balances} or None
-        exists = name in self.sequencer.exchange.named_accounts
-        key = new_key() if request.new_key or not exists else ""
+        exchange = self.sequencer.exchange
+        known = exchange.accounts[exchange.named_accounts[name]] if name in exchange.named_accounts else None
+        key = new_key() if request.new_key or known is None else ""
         command = PutAccount(
             name,
-            codec.word(request.role, "role") or DEFAULT_ROLE,
-            codec.word(request.risk_profile, "risk_profile"),
+            codec.word(request.role, "role") or (known.role if known else DEFAULT_ROLE),
+            codec.word(request.risk_profile, "risk_profile") or (known.risk_profile if known else ""),
             key_hash(key) if key else b"",
             opening,
         )
         outcome = await self.sequencer.execute(command)
         codec.require_done(outcome)
+        if key:
+            self.rekey(name, key)
         return v1.PutAccountResponse(account_id=outcome.account, api_key=key, journal_seq=outcome.journal_seq)
 
     @unary

@@ -16,7 +16,7 @@ from engine.events import CancelAllOutcome, OrderOutcome
 from engine.views import BookView
 from gateway import codec, queries
 from gateway.access import Access
-from gateway.edge import Context, Streams, streaming, unary
+from gateway.edge import Context, Malformed, Streams, streaming, unary
 from gateway.refusals import Refused, invalid_request
 from gateway.sequencer import Reply, Sequencer
 from outcry import v1
@@ -69,30 +69,31 @@ class OrderEntry(v1.OrderEntryServicer):
     async def Session(self, requests: AsyncIterator[v1.Instructions], context: Context) -> None:
         account = self.access.account(context)
         window: asyncio.Queue[Batch | None] = asyncio.Queue(SESSION_WINDOW)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.read(account, requests, window))
-                while (batch := await window.get()) is not None:
-                    await batch.done
-                    await context.write(batch.results())
-        except ExceptionGroup as group:
-            refused, _ = group.split(Refused)
-            if refused is None:
-                raise
-            raise refused.exceptions[0] from None
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.read(account, requests, window))
+            while (batch := await window.get()) is not None:
+                await batch.done
+                await context.write(batch.results())
 
     async def read(
         self, account: int, requests: AsyncIterator[v1.Instructions], window: asyncio.Queue[Batch | None]
     ) -> None:
         async for message in requests:
-            if len(message.instructions) > INSTRUCTIONS_LIMIT:
-                words = f"a message holds more than {INSTRUCTIONS_LIMIT} instructions"
-                raise invalid_request(words, "instructions")
-            batch = Batch(list(message.instructions))
-            for index, instruction in enumerate(batch.instructions):
-                self.instruct(account, instruction, batch, partial(batch.answer, index))
-            await window.put(batch)
+            await window.put(self.batch(account, message))
         await window.put(None)
+
+    def batch(self, account: int, message: v1.Instructions | Malformed) -> Batch:
+        """Sequence a message's instructions; one that is no message, or too much of one, is refused whole."""
+        if isinstance(message, Malformed):
+            return refused_batch(v1.Instruction(), invalid_request("the message does not parse", "message"))
+        instructions = list(message.instructions)
+        if len(instructions) > INSTRUCTIONS_LIMIT:
+            words = f"a message holds more than {INSTRUCTIONS_LIMIT} instructions"
+            return refused_batch(instructions[0], invalid_request(words, "instructions"))
+        batch = Batch(instructions)
+        for index, instruction in enumerate(instructions):
+            self.instruct(account, instruction, batch, partial(batch.answer, index))
+        return batch
 
     def instruct(self, account: int, instruction: v1.Instruction, batch: Batch, reply: Reply) -> None:
         """Sequence one instruction; what is wrong with its form is answered in its place."""
@@ -148,6 +149,13 @@ class Batch:
         for instruction, answer in zip(self.instructions, self.answers, strict=True):
             write_result(instruction, answer, add())
         return message
+
+
+def refused_batch(first: v1.Instruction, refused: Refused) -> Batch:
+    """The one answer to a message that is refused whole."""
+    batch = Batch([first])
+    batch.answer(0, refused)
+    return batch
 
 
 def write_result(instruction: v1.Instruction, answer: object, result: v1.Result) -> None:

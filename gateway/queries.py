@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.views import BookView
+from gateway.codec import word
 from gateway.refusals import Refused, invalid_request
 from gateway.sequencer import Sequencer
 from outcry import v1
@@ -30,11 +31,12 @@ def depth(request: v1.GetOrderBookRequest) -> int:
 def book(sequencer: Sequencer, request: v1.GetOrderBookRequest) -> Callable[[], tuple[BookView, int]]:
     """The book, and the time it is true at. Refused where there is none."""
     levels = depth(request)
+    instrument_id = word(request.instrument_id, "instrument_id")
 
     def question() -> tuple[BookView, int]:
-        view = sequencer.exchange.book(request.instrument_id, levels)
+        view = sequencer.exchange.book(instrument_id, levels)
         if view is None:
-            raise unknown_instrument(sequencer, request.instrument_id)
+            raise unknown_instrument(sequencer, instrument_id)
         return view, sequencer.now_ns()
 
     return question

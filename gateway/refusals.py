@@ -22,6 +22,7 @@ from outcry.v1.statuses import GRPC_CODE
 
 TIMEOUT_MS = 5000
 DOMAIN = "outcry"
+LISTED_IN_STATUS = 25  # of a list: a status travels in metadata, of which clients take 8 KiB
 
 DetailValue = int | str | list[str]
 
@@ -46,6 +47,14 @@ def detail(value: DetailValue) -> v1.Detail:
     if isinstance(value, str):
         return v1.Detail(text=value)
     return v1.Detail(texts=v1.Detail.Texts(values=value))
+
+
+def shortened(refused: Refused) -> Refused:
+    """The refusal with its lists cut to what metadata can carry."""
+    details = {
+        name: value[:LISTED_IN_STATUS] if isinstance(value, list) else value for name, value in refused.details.items()
+    }
+    return Refused(refused.reason, refused.message, details)
 
 
 def invalid_request(message: str, field: str) -> Refused:
@@ -78,12 +87,10 @@ def support_reference() -> str:
 
 def status(refused: Refused) -> status_pb2.Status:
     """The google.rpc.Status of a refusal: code, message, ErrorInfo and the typed Reject."""
-    words = {
-        name: ",".join(value) if isinstance(value, list) else str(value) for name, value in refused.details.items()
-    }
+    words = {name: str(value) for name, value in refused.details.items() if not isinstance(value, list)}
     info = error_details_pb2.ErrorInfo(reason=v1.RejectReason.Name(refused.reason), domain=DOMAIN, metadata=words)
     details = []
-    for message in (info, refused.reject()):
+    for message in (info, shortened(refused).reject()):
         packed = any_pb2.Any()
         packed.Pack(message)
         details.append(packed)

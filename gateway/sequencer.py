@@ -201,7 +201,7 @@ class Sequencer:
             log.exception("publishing_failed", last_seq=self.seq)
             self.fail()
 
-    def event_log_failed(self, problem: OSError) -> None:
+    def event_log_failed(self, problem: Exception) -> None:
         log.critical("event_log_failed", error=repr(problem))
         self.fail()
 

@@ -16,12 +16,12 @@ from gateway import codec, venue
 from gateway.access import Access
 from gateway.accounts import Accounts
 from gateway.auth import Keyring
-from gateway.edge import Health, Streams
+from gateway.edge import Health, Registrar, Streams
 from gateway.event_log import EventLog, Record, private
 from gateway.executions import ExecutionFeed
 from gateway.feeds import Feeds
 from gateway.frames import Disk
-from gateway.journal import Journal
+from gateway.journal import Durability, Journal
 from gateway.lock import DirectoryLock
 from gateway.market_data import MarketData, MarketDataHub
 from gateway.operations import Operations
@@ -69,10 +69,12 @@ class Gateway:
         data.mkdir(parents=True, exist_ok=True)
         self.lock = DirectoryLock.acquire(data)
         self.journal = Journal.open(data / "journal", durability=self.settings.durability, disk=self.disk)
-        self.event_log = EventLog.open(data / "events", self.journal.last_seq)
+        self.event_log = EventLog.open(
+            data / "events", self.journal.last_seq, strict=self.settings.durability is Durability.FSYNC
+        )
         self.exchange = Exchange()
         self.replay()
-        self.feeds = Feeds(self.event_log)
+        self.feeds = Feeds(self.event_log, on_damage=self.event_log_failed)
         self.hub = MarketDataHub()
         self.sequencer = Sequencer(
             self.exchange,
@@ -87,6 +89,10 @@ class Gateway:
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
         log.info("serving", port=self.port, journal_seq=self.sequencer.seq, durability=str(self.settings.durability))
 
+    def event_log_failed(self, problem: Exception) -> None:
+        """It has changed under us: end, and let the next start rebuild it."""
+        self.sequencer.event_log_failed(problem)
+
     def replay(self) -> None:
         """Fold the journal into the state, and into the event log what that does not hold yet."""
         records: list[Record] = []
@@ -100,10 +106,10 @@ class Gateway:
 
     async def apply_venue(self) -> None:
         """Sequence what venue.toml says and the state does not yet. The keys it names are made when missing."""
-        described = venue.load(self.settings.venue)
+        described = self.described = venue.load(self.settings.venue)
         if self.settings.registration != "venue":
             mode = venue.RegistrationSection(self.settings.registration)
-            described = structs.replace(described, registration=mode)
+            described = self.described = structs.replace(described, registration=mode)
         self.keyring = Keyring(self.settings.data / "keys")
         for command in venue.commands(described, self.exchange, self.keyring):
             try:
@@ -111,6 +117,12 @@ class Gateway:
             except Refused as refused:
                 source = self.settings.venue or "the built-in venue"
                 raise Misconfigured(f"--venue: {source}: {refused.message}") from None
+
+    def rekey(self, name: str, key: str) -> None:
+        """An account's new key goes into its file, if it has one, so that the next start does not undo it."""
+        account = self.described.accounts.get(name)
+        if account is not None:
+            self.keyring.replace(account.key, key)
 
     def build_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(
@@ -133,11 +145,12 @@ class Gateway:
             registrations_per_minute=self.settings.registrations_per_minute,
         )
         sequencer, streams = self.sequencer, self.private_streams
-        v1.add_OrderEntryServicer_to_server(OrderEntry(access, sequencer, streams), server)
-        v1.add_ExecutionFeedServicer_to_server(ExecutionFeed(access, self.feeds, streams), server)
-        v1.add_MarketDataServicer_to_server(MarketData(sequencer, self.hub, self.public_streams), server)
-        v1.add_AccountsServicer_to_server(Accounts(access, sequencer), server)
-        v1.add_OperationsServicer_to_server(Operations(access, sequencer), server)
+        registrar = Registrar(server)
+        v1.add_OrderEntryServicer_to_server(OrderEntry(access, sequencer, streams), registrar)
+        v1.add_ExecutionFeedServicer_to_server(ExecutionFeed(access, self.feeds, streams), registrar)
+        v1.add_MarketDataServicer_to_server(MarketData(sequencer, self.hub, self.public_streams), registrar)
+        v1.add_AccountsServicer_to_server(Accounts(access, sequencer), registrar)
+        v1.add_OperationsServicer_to_server(Operations(access, sequencer, self.rekey), registrar)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         names = [f"outcry.v1.{service}" for service in SERVICES]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.journal import Durability
+
+LAST_PORT = 65_535
+
+
+def host_and_port(address: str) -> str:
+    """`address`, if it is HOST:PORT with a port that there is."""
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > LAST_PORT:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    return address
+
+
+Address = Annotated[str, AfterValidator(host_and_port)]
 
 
 class Settings(BaseSettings):
@@ -23,7 +36,7 @@ class Settings(BaseSettings):
         cli_implicit_flags=True,
     )
 
-    grpc: str = Field("127.0.0.1:50051", description="HOST:PORT to listen on; port 0 takes a free one")
+    grpc: Address = Field("127.0.0.1:50051", description="HOST:PORT to listen on; port 0 takes a free one")
     data: Path = Field(Path("data"), description="folder of the journal, the event log and the keys")
     venue: Path | None = Field(None, description="venue.toml to apply at start; the built-in one when absent")
     durability: Durability = Field(Durability.FSYNC, description="when a command counts as durable")
