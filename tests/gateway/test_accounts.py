@@ -186,3 +186,18 @@ async def test_positions_name_the_event_they_are_true_at(exchange: Venue) -> Non
     assert positions.seq == 3
     (position,) = positions.positions
     assert (position.instrument_id, position.position, position.open_buy_quantity) == (CALL, 2 * UNIT, UNIT)
+
+
+async def test_a_new_key_leaves_an_operator_an_operator_and_outlives_a_restart(tmp_path: Path) -> None:
+    async with venue(tmp_path / "data") as first:
+        request = v1.PutAccountRequest(name="operator", new_key=True)
+        made = await first.stubs.operations.PutAccount(request, metadata=first.operator)
+        old, fresh = first.operator, [("x-api-key", made.api_key)]
+        ask = first.stubs.operations.GetStateDigest
+        assert (await ask(v1.GetStateDigestRequest(), metadata=fresh)).digest
+        assert await refusal(ask(v1.GetStateDigestRequest(), metadata=old)) == CODE.UNAUTHENTICATED
+    async with venue(tmp_path / "data") as second:
+        assert second.operator == fresh
+        ask = second.stubs.operations.GetStateDigest
+        assert (await ask(v1.GetStateDigestRequest(), metadata=fresh)).digest
+        assert await refusal(ask(v1.GetStateDigestRequest(), metadata=old)) == CODE.UNAUTHENTICATED

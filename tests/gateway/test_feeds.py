@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import grpc
@@ -159,3 +160,20 @@ async def test_a_stopping_server_ends_the_streams_as_unavailable(tmp_path: Path)
         await feed.read()
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
     await running.channel.close()
+
+
+async def test_an_event_log_that_changes_under_its_reader_ends_the_process_to_be_rebuilt(tmp_path: Path) -> None:
+    async with venue(tmp_path / "data") as running:
+        _, buyer = await running.stubs.register()
+        _, seller = await running.stubs.register()
+        await trade_some(running, buyer, seller, 3)
+        running.gateway.event_log.flush()
+        os.truncate(running.gateway.event_log.path, 0)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await take(follow(running, buyer, 0), 9)
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert running.failed.is_set()
+    async with venue(tmp_path / "data") as again:
+        feed = follow(again, buyer, 0)
+        assert [report.seq for report in await take(feed, 9)] == list(range(1, 10))
+        feed.cancel()

@@ -124,3 +124,36 @@ async def test_the_books_of_one_message_are_bounded(exchange: Venue) -> None:
     results = (await session(exchange, key, *[deep] * 21)).results
     assert [r.WhichOneof("result") for r in results] == ["order_book"] * 20 + ["reject"]
     assert results[-1].reject.reason == v1.INVALID_REQUEST
+
+
+async def test_a_session_goes_on_after_a_message_that_was_refused_whole(exchange: Venue) -> None:
+    _, key = await exchange.stubs.register()
+    one = v1.Instructions(instructions=[v1.Instruction(submit=order(quantity=1))]).SerializeToString()
+    huge = v1.Instructions(instructions=[v1.Instruction(submit=order(quantity=1))] * (INSTRUCTIONS_LIMIT + 1))
+    call = exchange.channel.stream_stream("/outcry.v1.OrderEntry/Session", response_deserializer=v1.Results.FromString)
+    messages = [one, huge.SerializeToString(), b"\xff\xff\xff", one]
+    answers = [answer async for answer in call(iter(messages), metadata=key)]
+    assert [len(answer.results) for answer in answers] == [1, 1, 1, 1]
+    assert answers[1].results[0].order.reject.reason == answers[2].results[0].reject.reason == v1.INVALID_REQUEST
+    assert [answers[at].results[0].order.status for at in (0, 3)] == [v1.ORDER_STATUS_NEW] * 2
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xff\xff", b"\x0a\x02\xff\xfe"])
+@pytest.mark.parametrize("method", ["OrderEntry/SubmitOrder", "Accounts/Register", "MarketData/GetOrderBook"])
+async def test_bytes_that_are_no_message_are_an_invalid_request(exchange: Venue, method: str, garbage: bytes) -> None:
+    _, key = await exchange.stubs.register()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await exchange.channel.unary_unary(f"/outcry.v1.{method}")(garbage, metadata=key)
+    assert (refused.value.code(), refused.value.details()) == (CODE.INVALID_ARGUMENT, "the message does not parse")
+
+
+async def test_a_status_stays_within_what_clients_take_however_many_instruments_there_are(exchange: Venue) -> None:
+    for number in range(300):
+        listing = v1.Instrument(
+            instrument_id=f"OPTION_{number:020}", tick_size=10**7, lot_size=10**9, quote_asset="USD"
+        )
+        request = v1.PutInstrumentRequest(instrument=listing)
+        await exchange.stubs.operations.PutInstrument(request, metadata=exchange.operator)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await exchange.stubs.market.GetOrderBook(v1.GetOrderBookRequest(instrument_id="NOPE"))
+    assert (refused.value.code(), refused.value.details()) == (CODE.INVALID_ARGUMENT, "Unknown instrument: NOPE")

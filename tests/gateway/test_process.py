@@ -89,6 +89,7 @@ def test_plain_text_beyond_loopback_is_refused_unless_told(tmp_path: Path) -> No
         (("--venue", "nowhere.toml"), "nowhere.toml"),
         (("--tls-cert", "nowhere.pem"), "--tls-key"),
         (("--grpc", "nonsense"), "--grpc"),
+        (("--grpc", "127.0.0.1:99999"), "HOST:PORT"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_one_line(tmp_path: Path, flags: tuple[str, ...], word: str) -> None:
@@ -104,6 +105,25 @@ def test_a_damaged_journal_is_refused_naming_file_and_offset(tmp_path: Path) -> 
     content[60] ^= 1
     segment.write_bytes(content)
     assert refuses(run("--grpc", "127.0.0.1:0", "--data", str(data)), segment.name, "offset")
+
+
+def test_a_journal_that_lost_what_was_acknowledged_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with engine_process(data):
+        pass
+    (segment,) = (data / "journal").iterdir()
+    (events,) = (data / "events").iterdir()
+    said = events.read_bytes()
+    segment.unlink()
+    assert refuses(run("--grpc", "127.0.0.1:0", "--data", str(data)), str(events), "journal ends at command 0")
+    assert events.read_bytes() == said
+
+
+def test_a_key_file_that_holds_no_key_is_refused_by_name(tmp_path: Path) -> None:
+    keys = tmp_path / "data" / "keys"
+    keys.mkdir(parents=True)
+    (keys / "demo.key").write_bytes(b"\xff" * 40)
+    assert refuses(run("--grpc", "127.0.0.1:0", "--data", str(tmp_path / "data")), "demo.key")
 
 
 def test_sigterm_stops_cleanly(tmp_path: Path) -> None:
