@@ -28,7 +28,6 @@ class Durability(StrEnum):
 
 
 class Transport(StrEnum):
-    NATIVE = "native"
     GRPCIO = "grpcio"
 
 
@@ -52,7 +51,7 @@ def command(
         Durability | None, typer.Option(envvar="OUTCRY_DURABILITY", help="When an order counts as safe.")
     ] = None,
     transport: Annotated[
-        Transport | None, typer.Option(envvar="OUTCRY_TRANSPORT", help="The engine's gRPC server.")
+        Transport | None, typer.Option(envvar="OUTCRY_TRANSPORT", help="The engine's gRPC server; only grpcio for now.")
     ] = None,
 ) -> None:
     """Run the whole exchange: engine and bridge, supervised. Ctrl-C stops it, and the next start goes on from there."""

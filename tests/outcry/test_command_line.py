@@ -142,6 +142,13 @@ def test_every_command_explains_itself(shell: Shell, command: str) -> None:
     assert "--grpc" in shell.says(command, "--help")
 
 
+def test_up_offers_no_transport_that_the_engine_does_not_have(shell: Shell) -> None:
+    assert "only grpcio for now" in " ".join(shell.says("up", "--help").split())
+    run = shell.run("up", "--transport", "native")
+    assert run.returncode == 2
+    assert "'native' is not" in run.stderr
+
+
 def test_engine_passes_its_options_through(shell: Shell, tmp_path: Path) -> None:
     run = shell.run("engine", "--grpc", "192.0.2.1:1", "--data", str(tmp_path / "data"))
     assert run.returncode == 2
