@@ -11,15 +11,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from outcry.supervision import Child, Ended, Lifeline, Supervisor, say
 
 READY_URLS = "outcry is up: docs {http}/docs, websocket {ws}/ws, gRPC {grpc}"
+ECHO_S = 0.5
 
 
 class Durability(StrEnum):
@@ -135,18 +138,25 @@ class Exchange:
 
 
 class Interrupts:
-    """The first SIGINT or SIGTERM asks for an orderly stop, the second kills."""
+    """The first SIGINT or SIGTERM asks for an orderly stop, the second kills.
 
-    def __init__(self, running: asyncio.Task[None], supervisor: Supervisor) -> None:
+    One that comes with the first is its echo: who signals both a process and its group has asked once.
+    """
+
+    def __init__(
+        self, running: asyncio.Task[Any], supervisor: Supervisor, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.running = running
         self.supervisor = supervisor
-        self.stopping = False
+        self.monotonic = monotonic
+        self.asked_s: float | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self.interrupt)
 
     def interrupt(self) -> None:
-        if self.stopping:
+        if self.asked_s is None:
+            self.asked_s = self.monotonic()
+            self.running.cancel()
+        elif self.monotonic() - self.asked_s >= ECHO_S:
             self.supervisor.kill()
             os._exit(1)
-        self.stopping = True
-        self.running.cancel()

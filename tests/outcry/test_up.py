@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -17,6 +18,8 @@ import requests
 from websockets.sync.client import connect
 
 from outcry import Client
+from outcry.supervision import Supervisor
+from outcry.up import ECHO_S, Interrupts
 from tests.venues import is_running, until
 
 LINE = re.compile(
@@ -195,9 +198,40 @@ async def test_a_second_ctrl_c_does_not_wait_for_who_does_not_stop(start: Start)
     os.kill(children["gateway"], signal.SIGSTOP)
     up.ctrl_c()
     await until(lambda: not is_alive(children["rest_bridge"]), TIMEOUT_S)
-    up.ctrl_c()
+    await until(lambda: is_gone_after_another_ctrl_c(up), TIMEOUT_S)
     assert up.wait() == 1
     await until(lambda: not is_alive(children["gateway"]), TIMEOUT_S)
+
+
+class Spy(Supervisor):
+    """Supervises nobody, and counts how often it is told to kill."""
+
+    kills = 0
+
+    def kill(self) -> None:
+        self.kills += 1
+
+
+async def test_ctrl_c_to_both_the_process_and_its_group_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    now_s = 100.0
+    running, spy = asyncio.create_task(asyncio.Event().wait()), Spy([])
+    interrupts = Interrupts(running, spy, lambda: now_s)
+    interrupts.interrupt()
+    now_s += ECHO_S * 0.9
+    interrupts.interrupt()
+    assert running.cancelling() == 1
+    assert (spy.kills, statuses) == (0, [])
+    now_s += ECHO_S * 0.1 + 0.01
+    interrupts.interrupt()
+    assert (spy.kills, statuses) == (1, [1])
+
+
+def is_gone_after_another_ctrl_c(up: Up) -> bool:
+    if up.process.poll() is None:
+        up.ctrl_c()
+    return up.process.poll() is not None
 
 
 def module(pid: int) -> str:
