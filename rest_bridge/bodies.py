@@ -85,10 +85,11 @@ def shorten(words: str) -> str:
 
 
 def once(pairs: list[tuple[str, object]]) -> Body:
-    body = dict(pairs)
-    if len(body) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise invalid(next(name for name in body if names.count(name) > 1), "comes more than once")
+    body: Body = {}
+    for name, value in pairs:
+        if name in body:
+            raise invalid(name, "comes more than once")
+        body[name] = value
     return body
 
 

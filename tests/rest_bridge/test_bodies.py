@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from outcry.errors import InvalidRequest
 from rest_bridge.answers import encode, error_content
-from rest_bridge.bodies import SUBMISSION, parse_object, read_fields
+from rest_bridge.bodies import SUBMISSION, once, parse_object, read_fields
 
 
 def read(content):
@@ -104,6 +104,24 @@ def test_the_refusal_names_the_field(content, field):
 def test_any_bytes_are_read_or_refused_and_nothing_else(content):
     with suppress(InvalidRequest):
         read(content)
+
+
+def test_a_name_that_comes_twice_is_found_in_one_pass_over_many():
+    compared = 0
+
+    class Name(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            nonlocal compared
+            compared += 1
+            return super().__eq__(other)
+
+    names = [Name(n) for n in range(2_000)]
+    with pytest.raises(InvalidRequest) as refused:
+        once([(name, 1) for name in [*names, Name(1_999)]])
+    assert refused.value.details == {"field": "1999"}
+    assert compared < 10 * len(names)
 
 
 json_values = st.recursive(
