@@ -32,9 +32,13 @@ from rest_bridge.messages import FORMATS, Format, error_message, market_message,
 
 MESSAGE_LIMIT = 64 * 1024  # bytes of one message from a client; uvicorn enforces it
 STALL_S = 5.0
-# The gateway serves 1,000 streams on a connection, and the bridge has one connection for each kind.
-SOCKETS_LIMIT = 900
-ALL_SUBSCRIPTIONS_LIMIT = 900
+# The gateway serves 1,000 streams on a connection, and the bridge has one connection for each kind. Who shows no valid
+# key has a share of its own, so that strangers never take what key holders need.
+SOCKETS_LIMIT = 900  # with a key that the engine knows
+UNPROVEN_LIMIT = 300  # whose key has not been judged yet, or was refused
+PUBLIC_SOCKETS_LIMIT = 300
+ALL_SUBSCRIPTIONS_LIMIT = 600  # of sockets with a key
+PUBLIC_SUBSCRIPTIONS_LIMIT = 300
 ACCOUNT_SOCKETS_LIMIT = 32
 SUBSCRIPTIONS_LIMIT = 64  # of one socket
 ENGINE_WAIT_S = 5.0  # for a new socket while the engine is away
@@ -86,9 +90,12 @@ class Sockets:
         self.feeds = feeds
         self.market = market
         self.allowed_origins = frozenset(allowed_origins)
-        self.all = Quota(SOCKETS_LIMIT, "too many connections")
+        self.keyed = Quota(SOCKETS_LIMIT, "too many connections")
+        self.unproven = Quota(UNPROVEN_LIMIT, "too many connections at once")
+        self.without_key = Quota(PUBLIC_SOCKETS_LIMIT, "too many connections without a key")
         self.of_account = Quota(ACCOUNT_SOCKETS_LIMIT, "too many connections of this account")
         self.subscriptions = Quota(ALL_SUBSCRIPTIONS_LIMIT, "too many subscriptions")
+        self.public_subscriptions = Quota(PUBLIC_SUBSCRIPTIONS_LIMIT, "too many subscriptions without a key")
 
     async def private(self, websocket: WebSocket) -> None:
         await self.serve(PrivateSocket(websocket, self))
@@ -105,8 +112,7 @@ class Sockets:
             return
         with suppress(WebSocketDisconnect):
             try:
-                with self.all.one():
-                    await socket.run()
+                await socket.run()
             except Goodbye as end:
                 await websocket.close(end.code, end.reason)
             except Unavailable as full:
@@ -130,25 +136,28 @@ class Socket:
     def __init__(self, websocket: WebSocket, sockets: Sockets) -> None:
         self.websocket = websocket
         self.sockets = sockets
+        self.places = sockets.without_key
+        self.subscription_places = sockets.public_subscriptions
         self.last = 0  # the last number that was sent
         self.subscriptions: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Serve until one side ends it: Goodbye or WebSocketDisconnect says how."""
+        """Serve until one side ends it: Goodbye or WebSocketDisconnect says how. Unavailable where it is full."""
         try:
-            await self.open()
-            async with asyncio.TaskGroup() as tasks:
-                self.start(tasks)
-                await self.listen(tasks)
-        except* (Goodbye, WebSocketDisconnect) as ends:
+            await self.prepare()
+            with self.places.one():
+                await self.websocket.accept()
+                async with asyncio.TaskGroup() as tasks:
+                    self.start(tasks)
+                    await self.listen(tasks)
+        except* (Goodbye, WebSocketDisconnect, Unavailable) as ends:
             raise first(ends) from None
         except* Exception:
             log.exception("socket_failed")
             raise Goodbye(INTERNAL_FAILURE, "internal error") from None
 
-    async def open(self) -> None:
-        """Answer the handshake."""
-        await self.websocket.accept()
+    async def prepare(self) -> None:
+        """Nothing has to be known before the handshake is answered here."""
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Nothing is sent unasked here."""
@@ -192,7 +201,7 @@ class Socket:
         """Pass on one stream, which outlives restarts of the engine; a refusal ends the subscription."""
         channel, instrument_id = topic
         try:
-            with self.sockets.subscriptions.one():
+            with self.subscription_places.one():
                 async with aclosing(self.sockets.market.market_data((instrument_id,), (channel,))) as updates:
                     async for update in updates:
                         await self.send(market_message(update))
@@ -214,19 +223,22 @@ class PrivateSocket(Socket):
 
     refusal: ExchangeError | None = None
 
-    async def open(self) -> None:
-        """Answer the handshake when it is known where the account's events stand.
+    async def prepare(self) -> None:
+        """Learn whose socket it is, and where the account's events stand, before the handshake is answered.
 
         Sooner, and an order that follows the handshake at once could be in the snapshot, its events never told.
         """
+        self.places = self.sockets.unproven
         try:
-            self.key = read_key(self.websocket)
-            self.form, self.from_seq = read_wishes(self.websocket)
-            self.client = self.sockets.feeds.with_key(self.key)
-            self.positions = await snapshot(self.client, self.from_seq)
+            with self.sockets.unproven.one():
+                self.key = read_key(self.websocket)
+                self.form, self.from_seq = read_wishes(self.websocket)
+                self.client = self.sockets.feeds.with_key(self.key)
+                self.positions = await snapshot(self.client, self.from_seq)
         except ExchangeError as error:
             self.refusal = error
-        await super().open()
+        else:
+            self.places, self.subscription_places = self.sockets.keyed, self.sockets.subscriptions
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         tasks.create_task(self.follow_account())

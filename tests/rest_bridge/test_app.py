@@ -146,26 +146,49 @@ async def test_sockets_are_bounded_for_an_account_and_for_all(venue, served, mon
                 assert (code, "of this account" in reason) == (1013, True)
             async with connect(url + bob.key) as other:
                 await other.recv()
-                async with connect(f"ws://{address}/ws/market") as third:
+                async with connect(url + venue.trader().key) as third:
                     assert await closing(third) == (1013, "too many connections")
         async with connect(url + alice.key) as again:
             assert json.loads(await again.recv())["type"] == "position_snapshot"
 
 
+async def test_strangers_take_neither_sockets_nor_subscriptions_from_key_holders(venue, served, monkeypatch, alice):
+    monkeypatch.setattr(sockets, "PUBLIC_SOCKETS_LIMIT", 1)
+    monkeypatch.setattr(sockets, "PUBLIC_SUBSCRIPTIONS_LIMIT", 1)
+    monkeypatch.setattr(sockets, "SOCKETS_LIMIT", 1)
+    monkeypatch.setattr(sockets, "ALL_SUBSCRIPTIONS_LIMIT", 1)
+    async with served(bridge_to(venue)) as address, connect(f"ws://{address}/ws/market") as stranger:
+        assert (await ask(stranger, "book"))["type"] == "book_snapshot"
+        assert (await ask(stranger, "trades"))["data"]["code"] == "CIRCUIT_BREAKER_OPEN"
+        async with connect(f"ws://{address}/ws/market") as another:
+            assert await closing(another) == (1013, "too many connections without a key")
+        async with connect(f"ws://{address}/ws?api_key={alice.key}") as feed:
+            assert json.loads(await feed.recv())["type"] == "position_snapshot"
+            assert (await ask(feed, "book"))["type"] == "book_snapshot"
+
+
+async def test_sockets_whose_key_is_not_judged_yet_are_bounded(venue, served, monkeypatch, alice):
+    monkeypatch.setattr(sockets, "UNPROVEN_LIMIT", 0)
+    async with served(bridge_to(venue)) as address, connect(f"ws://{address}/ws?api_key={alice.key}") as feed:
+        assert await closing(feed) == (1013, "too many connections at once")
+
+
+async def ask(feed, channel):
+    """The first book or error after a subscription."""
+    await feed.send(json.dumps({"action": "subscribe", "channel": channel, "instrument_id": "AAPL"}))
+    while (message := json.loads(await feed.recv()))["type"] not in ("book_snapshot", "error"):
+        pass
+    return message
+
+
 async def test_subscriptions_are_bounded_for_a_socket_and_for_all(venue, served, monkeypatch):
     monkeypatch.setattr(sockets, "SUBSCRIPTIONS_LIMIT", 2)
-    monkeypatch.setattr(sockets, "ALL_SUBSCRIPTIONS_LIMIT", 1)
-
-    async def ask(feed, channel):
-        await feed.send(json.dumps({"action": "subscribe", "channel": channel, "instrument_id": "AAPL"}))
-        while (message := json.loads(await feed.recv()))["type"] not in ("book_snapshot", "error"):
-            pass
-        return message
+    monkeypatch.setattr(sockets, "PUBLIC_SUBSCRIPTIONS_LIMIT", 1)
 
     async with served(bridge_to(venue)) as address, connect(f"ws://{address}/ws/market") as feed:
         assert (await ask(feed, "book"))["type"] == "book_snapshot"
         assert (await ask(feed, "trades"))["data"]["code"] == "CIRCUIT_BREAKER_OPEN"
-    monkeypatch.setattr(sockets, "ALL_SUBSCRIPTIONS_LIMIT", 10)
+    monkeypatch.setattr(sockets, "PUBLIC_SUBSCRIPTIONS_LIMIT", 10)
     async with served(bridge_to(venue)) as address, connect(f"ws://{address}/ws/market") as feed:
         await ask(feed, "book")
         await feed.send(json.dumps({"action": "subscribe", "channel": "trades", "instrument_id": "AAPL"}))
