@@ -155,6 +155,18 @@ def test_odd_json_is_refused_and_changes_nothing(alice, venue, content):
     assert venue.digest() == before
 
 
+@pytest.mark.parametrize("path", ["/exchange/orderbook/", "/orders?instrument_id=", "/exchange/orders?instrument_id="])
+@pytest.mark.parametrize("length", [129, 5_000, 20_000])
+def test_an_instrument_s_name_that_is_too_long_is_refused_wherever_it_stands(alice, path, length):
+    error = error_of(alice.call("GET", path + "A" * length), 400)
+    assert (error["code"], error["details"]) == ("INVALID_REQUEST", {"field": "instrument_id"})
+
+
+def test_the_longest_instrument_s_name_is_merely_unknown(alice):
+    error = error_of(alice.call("GET", "/exchange/orderbook/" + "A" * 128), 400)
+    assert (error["code"], error["details"]["requested_instrument"]) == ("INVALID_INSTRUMENT", "A" * 128)
+
+
 @pytest.mark.parametrize(
     "path", ["/nothing", "/exchange", "/orders/", "/exchange/orders/ORD_1/fills", "/api/v1/orders"]
 )
