@@ -19,10 +19,12 @@ from typing import Annotated, Any
 
 import typer
 
+from outcry.claim import Claim
 from outcry.supervision import Child, Ended, Lifeline, Supervisor, say
 
 READY_URLS = "outcry is up: docs {http}/docs, websocket {ws}/ws, gRPC {grpc}"
 ECHO_S = 0.5
+CLAIM_WAIT_S = 10.0  # for another `outcry up` that is being stopped
 
 
 class Durability(StrEnum):
@@ -66,33 +68,25 @@ def command(
 async def run(grpc: str, http: str, data: Path, engine_flags: list[str], demo: bool) -> int:
     """Run until SIGINT or SIGTERM; the exit status."""
     try:
-        logs = make_logs(data)
-    except OSError as error:
-        say(f"--data {data}: {error.strerror}")
-        return 2
-    with Lifeline() as lifeline:
-        exchange = Exchange(grpc, http, data, engine_flags)
-        supervisor = Supervisor(exchange.children(logs, lifeline, demo))
-        say(f"starting; logs in {logs}")
-        running = asyncio.create_task(exchange.run(supervisor))
-        Interrupts(running, supervisor)
-        try:
-            await running
-        except asyncio.CancelledError:
-            say("stopping")
-            return 0
-        except Ended as ended:
-            say(str(ended))
-            return ended.status
-        finally:
-            await supervisor.stop()
+        with Claim(data, CLAIM_WAIT_S) as claim, Lifeline() as lifeline:
+            await supervised(Exchange(grpc, http, data, engine_flags), claim, lifeline, demo)
+    except Ended as ended:
+        say(str(ended))
+        return ended.status
     return 0
 
 
-def make_logs(data: Path) -> Path:
-    logs = data / "logs"
-    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return logs
+async def supervised(exchange: Exchange, claim: Claim, lifeline: Lifeline, demo: bool) -> None:
+    """Run until it is told to stop. Raises Ended."""
+    supervisor = Supervisor(exchange.children(claim.logs, lifeline, demo))
+    running = asyncio.create_task(exchange.run(supervisor, claim))
+    Interrupts(running, supervisor)
+    try:
+        await running
+    except asyncio.CancelledError:
+        say("stopping")
+    finally:
+        await supervisor.stop()
 
 
 class Exchange:
@@ -123,7 +117,9 @@ class Exchange:
     def demo_command(self) -> list[str]:
         return ["-m", "outcry.demo", "--grpc", self.engine.ready["grpc"], "--data", str(self.data)]
 
-    async def run(self, supervisor: Supervisor) -> None:
+    async def run(self, supervisor: Supervisor, claim: Claim) -> None:
+        await claim.take()
+        say(f"starting; logs in {claim.logs}")
         await supervisor.start()
         print(self.announcement(), flush=True)
         await supervisor.watch()

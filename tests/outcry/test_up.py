@@ -203,6 +203,43 @@ async def test_a_second_ctrl_c_does_not_wait_for_who_does_not_stop(start: Start)
     await until(lambda: not is_alive(children["gateway"]), TIMEOUT_S)
 
 
+async def test_a_second_one_on_the_folder_says_at_once_who_has_it_and_writes_nothing_there(start: Start) -> None:
+    first = start()
+    first.announced()
+    logged, before = first.logged(), len(first.errors.read_text())
+    second = start()
+    await until(lambda: "in use" in second.errors.read_text()[before:], TIMEOUT_S)
+    assert f"process {first.process.pid}" in second.errors.read_text()[before:]
+    assert second.wait() == 2
+    assert second.errors.read_text().endswith(f"process {first.process.pid}: stop it, or give another --data\n")
+    assert first.logged() == logged
+
+
+def test_a_data_folder_that_cannot_be_is_an_error_that_names_it(start: Start, data: Path) -> None:
+    data.touch()
+    up = start("--data", str(data / "below"))
+    assert up.wait() == 2
+    assert up.errors.read_text() == f"outcry: --data {data / 'below'}: Not a directory\n"
+
+
+async def test_one_that_is_started_while_another_stops_takes_over(start: Start) -> None:
+    first = start()
+    first.announced()
+    second = start()
+    await until(lambda: "in use" in second.errors.read_text(), TIMEOUT_S)
+    first.ctrl_c()
+    second.announced()
+    assert first.wait() == 0
+
+
+async def test_ctrl_c_ends_the_wait_for_the_folder(start: Start) -> None:
+    start().announced()
+    second = start()
+    await until(lambda: "in use" in second.errors.read_text(), TIMEOUT_S)
+    second.ctrl_c()
+    assert second.wait() == 0
+
+
 class Spy(Supervisor):
     """Supervises nobody, and counts how often it is told to kill."""
 
