@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,8 @@ LONGEST_WAIT_S = 2.0
 STEADY_S = 10.0  # who lived that long gets the first wait again
 EARLY_DEATHS_LIMIT = 5
 STOP_TIMEOUT_S = 10.0
+FIRST_NEWS_S = 5.0
+LATER_NEWS_S = 60.0
 UNMENDABLE = 2
 LAST_LINES = 10
 READY = "ready "
@@ -57,11 +59,19 @@ class Lifeline:
 class Child:
     """One process, run from `command()` each time it starts. `ready` is what its ready line named, by name."""
 
-    def __init__(self, name: str, command: Callable[[], list[str]], logs: Path, lifeline: Lifeline) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[], list[str]],
+        logs: Path,
+        lifeline: Lifeline,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.command = command
         self.log = logs / f"{name}.log"
         self.lifeline = lifeline
+        self.environment = {**(environment or {}), "OUTCRY_LIFELINE_FD": str(lifeline.read_fd)}
         self.ready: dict[str, str] = {}
         self.answers = asyncio.Event()  # set while it serves
         self.process: asyncio.subprocess.Process | None = None
@@ -95,7 +105,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 pass_fds=(self.lifeline.read_fd,),
-                env={**os.environ, "OUTCRY_LIFELINE_FD": str(self.lifeline.read_fd)},
+                env={**os.environ, **self.environment},
             )
         listening = asyncio.create_task(self.listen(self.process))
         try:
@@ -150,7 +160,11 @@ class Supervisor:
         """Start each child when the one before it serves. Raises Ended."""
         for child in self.children:
             self.keepers.append(asyncio.create_task(child.keep()))
-            await self.until(child.answers)
+            telling = asyncio.create_task(tell_of(child))
+            try:
+                await self.until(child.answers)
+            finally:
+                telling.cancel()
 
     async def watch(self) -> None:
         """Never returns; raises Ended."""
@@ -187,6 +201,15 @@ def sigint_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+async def tell_of(child: Child) -> None:
+    """Who waits long for a child is told so, and then rarely again."""
+    wait_s = FIRST_NEWS_S
+    while True:
+        await asyncio.sleep(wait_s)
+        say(f"still waiting for the {child.name} to serve; what it says is in {child.log}")
+        wait_s = LATER_NEWS_S
 
 
 def cause(status: int) -> str:

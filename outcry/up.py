@@ -12,7 +12,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +30,13 @@ CLAIM_WAIT_S = 10.0  # for another `outcry up` that is being stopped
 class Durability(StrEnum):
     FSYNC = "fsync"
     WRITE = "write"
+
+
+class Registration(StrEnum):
+    VENUE = "venue"
+    OPEN = "open"
+    CLOSED = "closed"
+    INVITE = "invite"
 
 
 class Transport(StrEnum):
@@ -58,18 +65,51 @@ def command(
     transport: Annotated[
         Transport | None, typer.Option(envvar="OUTCRY_TRANSPORT", help="The engine's gRPC server; only grpcio for now.")
     ] = None,
+    registration: Annotated[
+        Registration | None,
+        typer.Option(envvar="OUTCRY_REGISTRATION", help="Who may register; `venue` is as venue.toml says."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(envvar="OUTCRY_TLS_CERT", help="The engine's PEM certificate chain; turns TLS on.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(envvar="OUTCRY_TLS_KEY", help="PEM private key of the certificate.")
+    ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(envvar="OUTCRY_TLS_CA", help="PEM roots by which bridge and bots trust the engine.")
+    ] = None,
+    allow_plaintext: Annotated[
+        bool,
+        typer.Option("--allow-plaintext", envvar="OUTCRY_ALLOW_PLAINTEXT", help="No TLS on more than loopback."),
+    ] = False,
 ) -> None:
     """Run the whole exchange: engine and bridge, supervised. Ctrl-C stops it, and the next start goes on from there."""
-    flags = {"--venue": venue, "--durability": durability, "--transport": transport}
-    engine_flags = [text for flag, value in flags.items() if value is not None for text in (flag, str(value))]
-    raise typer.Exit(asyncio.run(run(grpc, http, data, engine_flags, demo)))
+    if (tls_cert is None) != (tls_ca is None):
+        raise typer.BadParameter("--tls-cert and --tls-ca go together: bridge and bots need roots to trust the engine")
+    engine_flags = given(
+        {
+            "--venue": venue,
+            "--durability": durability,
+            "--transport": transport,
+            "--registration": registration,
+            "--tls-cert": tls_cert,
+            "--tls-key": tls_key,
+        }
+    )
+    environment = {"OUTCRY_ALLOW_PLAINTEXT": "true"} if allow_plaintext else {}
+    exchange = Exchange(grpc, http, data, engine_flags, given({"--tls-ca": tls_ca}), environment)
+    raise typer.Exit(asyncio.run(run(exchange, demo)))
 
 
-async def run(grpc: str, http: str, data: Path, engine_flags: list[str], demo: bool) -> int:
+def given(flags: Mapping[str, object]) -> list[str]:
+    return [text for flag, value in flags.items() if value is not None for text in (flag, str(value))]
+
+
+async def run(exchange: Exchange, demo: bool) -> int:
     """Run until SIGINT or SIGTERM; the exit status."""
     try:
-        with Claim(data, CLAIM_WAIT_S) as claim, Lifeline() as lifeline:
-            await supervised(Exchange(grpc, http, data, engine_flags), claim, lifeline, demo)
+        with Claim(exchange.data, CLAIM_WAIT_S) as claim, Lifeline() as lifeline:
+            await supervised(exchange, claim, lifeline, demo)
     except Ended as ended:
         say(str(ended))
         return ended.status
@@ -92,17 +132,27 @@ async def supervised(exchange: Exchange, claim: Claim, lifeline: Lifeline, demo:
 class Exchange:
     """What `up` runs: the children's commands, with the addresses that they were found to listen on."""
 
-    def __init__(self, grpc: str, http: str, data: Path, engine_flags: list[str]) -> None:
+    def __init__(
+        self,
+        grpc: str,
+        http: str,
+        data: Path,
+        engine_flags: list[str],
+        client_flags: list[str],
+        environment: Mapping[str, str],
+    ) -> None:
         self.grpc = grpc
         self.http = http
         self.data = data
         self.engine_flags = engine_flags
+        self.client_flags = client_flags
+        self.environment = environment
 
     def children(self, logs: Path, lifeline: Lifeline, demo: bool) -> list[Child]:
         """In the order of their start."""
-        self.engine = Child("engine", self.engine_command, logs, lifeline)
-        self.bridge = Child("bridge", self.bridge_command, logs, lifeline)
-        bots = [Child("demo", self.demo_command, logs, lifeline)] if demo else []
+        self.engine = Child("engine", self.engine_command, logs, lifeline, self.environment)
+        self.bridge = Child("bridge", self.bridge_command, logs, lifeline, self.environment)
+        bots = [Child("demo", self.demo_command, logs, lifeline, self.environment)] if demo else []
         return [self.engine, self.bridge, *bots]
 
     def engine_command(self) -> list[str]:
@@ -112,10 +162,14 @@ class Exchange:
     def bridge_command(self) -> list[str]:
         http = self.bridge.ready.get("http", self.http).removeprefix("http://")
         key = str(self.data / "keys" / "bridge.key")
-        return ["-m", "rest_bridge", "--http", http, "--grpc", self.engine.ready["grpc"], "--service-key", key]
+        return ["-m", "rest_bridge", "--http", http, "--service-key", key, *self.reach()]
 
     def demo_command(self) -> list[str]:
-        return ["-m", "outcry.demo", "--grpc", self.engine.ready["grpc"], "--data", str(self.data)]
+        return ["-m", "outcry.demo", "--data", str(self.data), *self.reach()]
+
+    def reach(self) -> list[str]:
+        """The flags by which a client of the engine finds it."""
+        return ["--grpc", self.engine.ready["grpc"], *self.client_flags]
 
     async def run(self, supervisor: Supervisor, claim: Claim) -> None:
         await claim.take()

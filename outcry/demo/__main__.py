@@ -27,10 +27,16 @@ BOTS: list[type[Bot]] = [MarketMaker, MomentumTrader, NoiseTrader]
 SEED = 20120621
 UNMENDABLE = 2
 
+log = structlog.get_logger()
+
 
 def command(
     grpc: Annotated[str, typer.Option(envvar="OUTCRY_GRPC", help="HOST:PORT of the engine.")] = "127.0.0.1:50051",
     data: Annotated[Path, typer.Option(envvar="OUTCRY_DATA", help="Folder with the bots' keys.")] = Path("data"),
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(envvar="OUTCRY_TLS_CA", help="PEM roots to trust; turns TLS on.", exists=True, dir_okay=False),
+    ] = None,
     seed: Annotated[int, typer.Option(envvar="OUTCRY_DEMO_SEED", help="Of all their chance.")] = SEED,
 ) -> None:
     """Trade on every instrument with three bots."""
@@ -40,7 +46,7 @@ def command(
     )
     try:
         keys = {bot.name: (data / "keys" / f"demo-{bot.name}.key").read_text().strip() for bot in BOTS}
-        uvloop.run(trade(grpc, keys, seed))
+        uvloop.run(trade(AsyncClient(grpc, root_certificates=tls_ca.read_bytes() if tls_ca else None), keys, seed))
     except OSError as error:
         refuse(f"--data {data}: {error.strerror}: {error.filename}")
     except ExchangeError as error:
@@ -52,10 +58,10 @@ def refuse(words: str) -> NoReturn:
     raise typer.Exit(UNMENDABLE)
 
 
-async def trade(grpc: str, keys: dict[str, str], seed: int) -> None:
+async def trade(exchange: AsyncClient, keys: dict[str, str], seed: int) -> None:
     """Trade until told to stop. Raises ExchangeError where a key is not known."""
     stop = stop_signal()
-    async with AsyncClient(grpc) as client:
+    async with exchange as client:
         bots = asyncio.create_task(play(client, keys, seed))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([bots, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -81,7 +87,8 @@ async def known(client: AsyncClient) -> list[Listing]:
     while True:
         try:
             return [listing(instrument) for instrument in await client.instruments()]
-        except Unavailable:
+        except Unavailable as error:
+            log.warning("exchange_away", error=str(error))
             await asyncio.sleep(LOST_WAIT_S)
 
 

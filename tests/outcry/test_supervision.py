@@ -95,6 +95,37 @@ async def test_a_child_never_sees_ctrl_c(tmp_path: Path, lifeline: Lifeline) -> 
     assert "SIGINT" in (tmp_path / "engine.log").read_text()
 
 
+async def test_who_waits_long_for_a_child_is_told_for_which(
+    tmp_path: Path, lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervision, "FIRST_NEWS_S", 0.01)
+    go = tmp_path / "go"
+    code = f"import os\nwhile not os.path.exists({str(go)!r}): pass\n{SERVE}"
+    supervisor = Supervisor([child("bridge", code, tmp_path, lifeline)])
+    starting = asyncio.create_task(supervisor.start())
+    said: list[str] = []
+
+    def heard() -> str:
+        said.append(capsys.readouterr().err)
+        return "".join(said)
+
+    await until(lambda: "still" in heard())
+    go.touch()
+    await starting
+    await supervisor.stop()
+    told = f"outcry: still waiting for the bridge to serve; what it says is in {tmp_path / 'bridge.log'}\n"
+    assert heard() == told
+
+
+async def test_a_child_gets_the_environment_that_it_is_given(tmp_path: Path, lifeline: Lifeline) -> None:
+    code = "import os, sys; print(os.environ['OUTCRY_ALLOW_PLAINTEXT'], file=sys.stderr);" + SERVE
+    server = Child("bridge", lambda: ["-c", code], tmp_path, lifeline, {"OUTCRY_ALLOW_PLAINTEXT": "true"})
+    supervisor = Supervisor([server])
+    await supervisor.start()
+    await supervisor.stop()
+    assert (tmp_path / "bridge.log").read_text() == "true\n"
+
+
 async def test_children_end_with_the_lifeline(tmp_path: Path) -> None:
     with Lifeline() as lifeline:
         server = child("engine", SERVE, tmp_path, lifeline)

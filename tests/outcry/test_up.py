@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 from websockets.sync.client import connect
 
-from outcry import Client
+from outcry import Client, PermissionDenied
 from outcry.supervision import Supervisor
 from outcry.up import ECHO_S, Interrupts
 from tests.venues import is_running, until
@@ -238,6 +239,28 @@ async def test_ctrl_c_ends_the_wait_for_the_folder(start: Start) -> None:
     await until(lambda: "in use" in second.errors.read_text(), TIMEOUT_S)
     second.ctrl_c()
     assert second.wait() == 0
+
+
+async def test_it_trades_under_tls_by_its_flags(start: Start, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    flags = [word for name in ("cert", "key", "ca") for word in (f"--tls-{name}", str(tmp_path / f"{name}.pem"))]
+    up = start("--demo", "--registration", "closed", *flags)
+    said = up.announced()
+    with Client(said["grpc"], said["key"], root_certificates=authority.cert_pem.bytes()) as client:
+        await until(lambda: bool(client.order_book("AAPL").bids), TIMEOUT_S)
+        with pytest.raises(PermissionDenied):
+            client.register("late")
+    assert page_answers(said["docs"])
+
+
+def test_a_certificate_without_roots_to_trust_it_is_an_error(start: Start) -> None:
+    up = start("--tls-cert", "cert.pem", "--tls-key", "key.pem")
+    assert up.wait() == 2
+    assert "--tls-ca" in up.errors.read_text()
 
 
 class Spy(Supervisor):
