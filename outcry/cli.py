@@ -1,8 +1,8 @@
 """The command line: run an exchange, and trade on one.
 
 `engine` and `bridge` become other rooms' processes and pass their options through; `up` supervises both; `replay` plays
-a recorded day. The rest, in `trading`, are calls of the client. Every option is also an environment variable:
-`OUTCRY_GRPC`, `OUTCRY_API_KEY`, and with the command's name for those of one command, as `OUTCRY_BUY_PRICE`.
+a recorded day. The rest, in `trading`, are calls of the client. What an exchange or an account is known by is also an
+environment variable, as `OUTCRY_GRPC` or `OUTCRY_API_KEY`; what one order says is not.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import outcry
 from outcry import trading, up
 
 PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True}
+NEGATIVE_NUMBERS = {"ignore_unknown_options": True}  # else -5 is an option, and not for the exchange to refuse
 
 app = typer.Typer(
     help="An exchange you can run.",
     no_args_is_help=True,
-    context_settings={"auto_envvar_prefix": "OUTCRY"},
     pretty_exceptions_enable=False,
 )
 
@@ -60,8 +60,8 @@ def become(module: str, arguments: list[str]) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606  no shell is meant to be there
 
 
-app.command("buy")(trading.entry("buy"))
-app.command("sell")(trading.entry("sell"))
+app.command("buy", context_settings=NEGATIVE_NUMBERS)(trading.entry("buy"))
+app.command("sell", context_settings=NEGATIVE_NUMBERS)(trading.entry("sell"))
 app.command("cancel")(trading.cancel)
 app.command("orders")(trading.orders)
 app.command("positions")(trading.positions)

@@ -128,7 +128,7 @@ def of_balances(balances: Balances) -> Table:
 
 def of_book(book: OrderBook) -> Table:
     rows = [[*level(bid)[::-1], *level(ask)] for bid, ask in zip_longest(book.bids, book.asks)]
-    return table(["quantity", "bid", "ask", "quantity"], rows, f"{book.instrument_id}, as of {book.seq}")
+    return table(["quantity", "bid", "ask", "quantity"], rows, f"{book.instrument_id}, as of its event {book.seq}")
 
 
 def level(level: BookLevel | None) -> list[str]:

@@ -31,7 +31,7 @@ Data = Annotated[Path, typer.Option("--data", envvar="OUTCRY_DATA", help="Folder
 Roots = Annotated[
     Path | None, typer.Option("--tls-ca", envvar="OUTCRY_TLS_CA", help="PEM roots to trust; turns TLS on.")
 ]
-Json = Annotated[bool, typer.Option("--json", envvar="OUTCRY_JSON", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 InstrumentId = Annotated[str, typer.Argument(help="Such as AAPL.")]
 Quantity = Annotated[str, typer.Argument(help="Such as 10, or 0.5.")]
 Price = Annotated[str | None, typer.Option(help="The limit.")]
@@ -55,13 +55,13 @@ def connected(grpc: str, api_key: str, data: Path, roots: Path | None, needs_key
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
-def demo_key(data: Path) -> str | None:
-    """The demo account's key of a local exchange; None where there is none to read."""
+def demo_key(data: Path) -> str:
+    """The demo account's key of a local exchange; where there is none to read, the command ends."""
     path = data / DEMO_KEY
     try:
         key = path.read_text().strip()
-    except OSError:
-        return None
+    except OSError as error:
+        fail(f"no API key: {path}: {error.strerror}. Give --api-key KEY (or OUTCRY_API_KEY), or --data of an exchange")
     typer.echo(f"outcry: no --api-key given; using {path}", err=True)
     return key
 

@@ -119,10 +119,27 @@ def test_what_makes_no_sense_is_status_2_with_its_usage(shell: Shell, words: tup
     assert "Traceback" not in run.stderr
 
 
-def test_options_come_from_the_environment_too(shell: Shell) -> None:
-    shell.says("buy", "AAPL", "1", OUTCRY_BUY_PRICE="3.5", OUTCRY_BUY_TIF="DAY")
-    [order] = shell.json("orders")
-    assert (order["price"], order["time_in_force"]) == ("3.5", "DAY")
+def test_what_one_order_says_does_not_come_from_the_environment(shell: Shell) -> None:
+    strange = {"OUTCRY_BUY_PRICE": "2", "OUTCRY_BUY_TIF": "DAY", "OUTCRY_BUY_DRY_RUN": "1", "OUTCRY_JSON": "1"}
+    assert "ORD_" in shell.says("buy", "AAPL", "1", "--price", "3.5", **strange)
+    assert shell.run("cancel", OUTCRY_CANCEL_CANCEL_ALL="1").returncode == 2
+    assert "GTC" in shell.says("orders", OUTCRY_ORDERS_INSTRUMENT="NONE", OUTCRY_ORDERS_JSON="1")
+
+
+@pytest.mark.parametrize("quantity", ["-5", "-0.5"])
+def test_a_negative_quantity_is_the_exchange_s_to_refuse(shell: Shell, quantity: str) -> None:
+    assert "INVALID_QUANTITY" in shell.refusal("buy", "AAPL", quantity, "--price", "1")
+
+
+def test_a_mistyped_option_of_an_order_is_no_order(shell: Shell) -> None:
+    run = shell.run("buy", "AAPL", "5", "--prise", "1")
+    assert run.returncode == 2
+    assert "--prise" in run.stderr
+
+
+def test_a_book_says_of_which_event_it_is(shell: Shell) -> None:
+    seq = shell.json("book", "AAPL")["seq"]
+    assert f"AAPL, as of its event {seq} " in shell.says("book", "AAPL")
 
 
 def test_without_a_key_the_demo_s_is_used_and_that_is_said(shell: Shell, engine: EngineProcess) -> None:
@@ -131,8 +148,9 @@ def test_without_a_key_the_demo_s_is_used_and_that_is_said(shell: Shell, engine:
     assert str(engine.data / "keys" / "demo.key") in run.stderr
 
 
-def test_without_any_key_the_refusal_is_the_exchange_s(shell: Shell, tmp_path: Path) -> None:
-    assert "UNAUTHENTICATED" in shell.refusal("orders", "--data", str(tmp_path), OUTCRY_API_KEY="")
+def test_without_any_key_it_says_where_it_looked_and_how_to_give_one(shell: Shell, tmp_path: Path) -> None:
+    line = shell.refusal("orders", "--data", str(tmp_path), OUTCRY_API_KEY="")
+    assert line.startswith(f"outcry: no API key: {tmp_path}/keys/demo.key: No such file or directory. Give --api-key")
 
 
 @pytest.mark.parametrize(
