@@ -39,7 +39,7 @@ class MomentumTrader(Bot):
 
     async def round(self) -> None:
         positions = await self.client.positions()
-        for instrument_id, last in self.last.items():
+        for instrument_id, last in list(self.last.items()):  # `watch` goes on meanwhile
             seen = self.seen[instrument_id]
             seen.append(last)
             listing = self.listings[instrument_id]
