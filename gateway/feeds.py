@@ -94,7 +94,8 @@ class Feeds:
     def check_range(self, account: int, from_seq: int) -> None:
         first, last = self.event_log.first_number(account), self.event_log.last_number(account)
         if not first - 1 <= from_seq <= last:
-            words = f"from_seq {from_seq} is out of range: events {first} to {last} are kept"
+            kept = f"events {first} to {last} are kept" if last else "the account has no events yet"
+            words = f"from_seq {from_seq} is out of range: {kept}"
             raise Refused(v1.SEQUENCE_OUT_OF_RANGE, words, {"first": first, "last": last})
 
     def join(self, account: int, from_seq: int | None, on_lost: Callable[[], object]) -> Reader:

@@ -77,6 +77,14 @@ async def test_a_number_beyond_the_last_is_refused_naming_first_and_last(exchang
     assert "1 to 1" in (refused.value.details() or "")
 
 
+async def test_a_number_beyond_the_last_of_an_account_without_events_says_that_there_are_none(exchange: Venue) -> None:
+    _, key = await exchange.stubs.register()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await take(follow(exchange, key, 3), 1)
+    assert refused.value.code() == grpc.StatusCode.OUT_OF_RANGE
+    assert refused.value.details() == "from_seq 3 is out of range: the account has no events yet"
+
+
 async def test_refusals_are_events_and_private(exchange: Venue) -> None:
     _, mine = await exchange.stubs.register()
     _, other = await exchange.stubs.register()
