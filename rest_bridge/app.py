@@ -167,7 +167,9 @@ def add_refusals(app: FastAPI) -> None:
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         found, headers = described(app, request, error)
-        return refusal(Call.name_of(request), found, headers=headers)
+        call = Call(AsyncClient(), request)
+        await call.take_name()
+        return refusal(call.request_id, found, headers=headers)
 
     async def fail(request: Request, error: Exception) -> Response:
         call = Call(AsyncClient(), request)

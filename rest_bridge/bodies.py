@@ -65,6 +65,7 @@ SUBMISSION: Fields = {
     "request_id": text,
 }
 REPLACEMENT: Fields = {"quantity": parse_number, "price": parse_number, "request_id": text}
+CANCELLATION: Fields = {"request_id": text}
 REGISTRATION: Fields = {"team_name": text, "role": text, "invite": text, "request_id": text}
 SUBSCRIPTION: Fields = {"action": text, "channel": text, "instrument_id": text, "request_id": text}
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -37,6 +38,7 @@ from rest_bridge.bodies import (
 VALID_FOR_NS = 4_500_000_000
 ASK_TIMEOUT_S = 4.7
 GIVE_UP_S = 4.8
+NAMING_S = 1.0  # for a body that is read only for its request id
 KEY_LIMIT = 256  # characters
 TOO_LATE = "Order processing exceeded time limit"
 AWAY = "The exchange is not available"
@@ -60,6 +62,7 @@ class Call:
         self.client = client
         self.has_key = False
         self.has_asked = False
+        self.has_read = False
 
     @staticmethod
     def name_of(request: Request) -> str:
@@ -93,11 +96,30 @@ class Call:
 
     async def body(self, fields: Fields, required: tuple[str, ...] = ()) -> Body:
         """The body's fields, but for its request id, which names the call from now on."""
-        body = parse_object(await read_content(self.request))
+        return self.fields_of(await self.content(), fields, required)
+
+    async def optional_body(self, fields: Fields) -> Body:
+        """The same of a request that most often has no body at all."""
+        content = await self.content()
+        return self.fields_of(content, fields) if content else {}
+
+    async def content(self) -> bytes:
+        self.has_read = True
+        return await read_content(self.request)
+
+    def fields_of(self, content: bytes, fields: Fields, required: tuple[str, ...] = ()) -> Body:
+        body = parse_object(content)
         self.request_id = read_fields({"request_id": body.get("request_id")}, fields).get("request_id", self.request_id)
         values = read_fields(body, fields, required)
         values.pop("request_id", None)
         return values
+
+    async def take_name(self) -> None:
+        """Take the request id from a body that nobody has read: an error has it too. One that does not fit is none."""
+        if not self.has_read:
+            with suppress(TimeoutError, ClientDisconnect, ExchangeError, NotAWord):
+                async with asyncio.timeout(NAMING_S):
+                    self.request_id = text(parse_object(await self.content()).get("request_id"))
 
     def query(self, *known: str) -> dict[str, str]:
         """The query's parameters. InvalidRequest for one that is not `known` or comes twice."""
@@ -197,4 +219,6 @@ async def attempt(call: Call, handler: Handler, needs_key: bool) -> Response:
         call.header("X-Request-Id")
         return await handler(call)
     except ExchangeError as error:
-        raise await call.precedent(error) from None
+        found = await call.precedent(error)
+        await call.take_name()
+        raise found from None

@@ -7,7 +7,7 @@ from typing import Any
 from outcry.encoding import fresh_client_order_id
 from outcry.errors import ExchangeError, NotFound, OrderRejected
 from outcry.models import Order, OrderResult
-from rest_bridge.bodies import REPLACEMENT, SUBMISSION, bounded, invalid, shorten
+from rest_bridge.bodies import CANCELLATION, REPLACEMENT, SUBMISSION, bounded, invalid, shorten
 from rest_bridge.calls import Call
 from rest_bridge.identifiers import parse_order_name
 
@@ -39,6 +39,8 @@ async def read_submission(call: Call) -> dict[str, Any]:
 
 
 async def cancel(call: Call) -> OrderResult:
+    call.order_id = shorten(call.request.path_params["order_id"])
+    await call.optional_body(CANCELLATION)
     order_id = named_order(call, "CANCEL_FAILED")
     try:
         return await call.exchange.cancel_order(order_id, valid_until_ns=call.valid_until_ns)

@@ -44,7 +44,7 @@ SUBMISSION_ERRORS: Errors = {
     },
     409: {"used client order id": examples.USED_ID},
 }
-CANCEL_ERRORS: Errors = {**ANY, 400: {"already filled": examples.CANCEL_FAILED}}
+CANCEL_ERRORS: Errors = {**WITH_BODY, 400: {"already filled": examples.CANCEL_FAILED}}
 REPLACE_ERRORS: Errors = {**WITH_BODY, 400: {"already filled": examples.REPLACE_FAILED, "not JSON": examples.NOT_JSON}}
 FIND_ERRORS: Errors = {**ANY, 404: {"no such order": examples.NO_ORDER}}
 LIST_ERRORS: Errors = {**ANY, 400: {"parameter": examples.failure("INVALID_REQUEST", "…", {"field": "status"})}}

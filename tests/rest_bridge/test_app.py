@@ -108,6 +108,15 @@ async def test_asking_about_the_key_alone_leaves_nobody_in_doubt_about_an_order(
     assert refused.json()["error"]["details"]["outcome"] == "not_executed"
 
 
+async def test_a_body_that_never_ends_keeps_no_stranger_from_the_answer(venue, served, monkeypatch):
+    monkeypatch.setattr(calls, "NAMING_S", 0.05)
+    async with served(bridge_to(venue)) as address:
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(b"POST /orders HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n{")
+        assert b" 401 " in await asyncio.wait_for(reader.readline(), HANG_S)
+        writer.close()
+
+
 async def test_an_origin_that_the_settings_name_may_use_rest_and_websocket(venue, served, alice):
     page = "https://desk.example"
     async with served(bridge_to(venue, allowed_origins=(page,))) as address, web(address) as client:

@@ -221,6 +221,63 @@ def test_the_request_id_is_in_every_error_too(alice, venue):
     assert [answer.status_code for answer in answers] == [404, 405, 401, 400, 400, 413, 404]
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [*WITH_BODY, ("DELETE", "/orders/ORD_1"), ("DELETE", "/exchange/orders/x")]
+)
+@pytest.mark.parametrize("key", [None, "", "wrong"])
+def test_the_body_s_request_id_is_in_the_answer_to_a_stranger_too(venue, method, path, key):
+    headers = {} if key is None else {"X-API-Key": key}
+    response = venue.http.request(method, path, headers=headers, content=b'{"request_id": "mine", "quantity": []}')
+    assert error_of(response, 401)["code"] == "UNAUTHENTICATED"
+    assert response.json()["request_id"] == "mine"
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("POST", "/nothing", 404), ("DELETE", "/orders", 405)])
+def test_the_body_s_request_id_is_in_the_answer_where_nothing_reads_the_body(venue, method, path, status):
+    response = venue.http.request(method, path, content=b'{"request_id": "mine"}')
+    assert (response.status_code, response.json()["request_id"]) == (status, "mine")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{not json", b'{"request_id": 7}', b'{"request_id": ""}', b'{"request_id": "%s"}' % (b"x" * 129), b"[]"],
+)
+def test_a_stranger_s_request_id_that_does_not_fit_is_none(venue, content):
+    response = venue.http.post("/orders", content=content, headers={"X-Request-Id": "other"})
+    assert error_of(response, 401)["code"] == "UNAUTHENTICATED"
+    assert response.json()["request_id"] == "other"
+
+
+def test_a_stranger_s_body_beyond_the_limit_is_not_read_for_its_request_id(venue):
+    content = b'{"request_id": "mine", "padding": "%s"}' % (b"x" * 70_000)
+    response = venue.http.post("/orders", content=content)
+    assert error_of(response, 401)["code"] == "UNAUTHENTICATED"
+    assert response.json()["request_id"] != "mine"
+
+
+@pytest.mark.parametrize("prefix", ["/orders", "/exchange/orders"])
+def test_a_cancel_answers_with_its_body_s_request_id_in_success_and_failure(alice, prefix):
+    order_id = alice.call("POST", "/orders", {**ORDER, "price": 1}).json()["order_id"]
+    answers = [alice.call("DELETE", f"{prefix}/{order_id}", {"request_id": name}) for name in ("first", "second")]
+    assert [(answer.status_code, answer.json()["request_id"]) for answer in answers] == [
+        (200, "first"),
+        (400, "second"),
+    ]
+
+
+@pytest.mark.parametrize(("content", "field"), [(b"{not json", "body"), (b'{"quantity": 1}', "quantity")])
+def test_a_cancel_with_a_body_that_does_not_fit_is_refused_and_the_order_stays(alice, content, field):
+    order_id = alice.call("POST", "/orders", {**ORDER, "price": 1}).json()["order_id"]
+    response = alice.call("DELETE", f"/orders/{order_id}", content)
+    error = error_of(response, 400)
+    assert (error["code"], error["details"], response.json()["order_id"]) == (
+        "INVALID_REQUEST",
+        {"field": field},
+        order_id,
+    )
+    assert alice.call("GET", f"/orders/{order_id}").json()["data"]["status"] == "new"
+
+
 def test_a_request_id_that_no_header_can_say_is_echoed_in_the_body_alone(alice):
     answer = alice.call("POST", "/orders", {**ORDER, "price": 1, "request_id": "größe\n☃"})
     assert answer.json()["request_id"] == "größe\n☃"
