@@ -40,7 +40,7 @@ log = structlog.get_logger()
 # Orders, events and commands are left out of collections by their type, so garbage in cycles is rare.
 GC_THRESHOLDS = (50_000, 20, 50)
 FAILURE_GRACE_S = 0.3  # for the last answers to leave
-DRAIN_S = 10.0  # for what was accepted to become durable
+DRAIN_S = 8.0  # for what was accepted to become durable; the supervisor kills after ten
 
 
 def main() -> None:

@@ -76,11 +76,11 @@ async def venue(data: Path, **settings: Any) -> AsyncIterator[Venue]:
 
 
 class EngineProcess:
-    """`python -m gateway` as users run it, on a free port unless one is given."""
+    """`python -m gateway` as users run it, on a free port unless one is given; or a `module` that stands for it."""
 
-    def __init__(self, data: Path, *flags: str, grpc_address: str = "127.0.0.1:0") -> None:
+    def __init__(self, data: Path, *flags: str, grpc_address: str = "127.0.0.1:0", module: str = "gateway") -> None:
         self.data = data
-        command = [sys.executable, "-m", "gateway", "--grpc", grpc_address, "--data", str(data), *flags]
+        command = [sys.executable, "-m", module, "--grpc", grpc_address, "--data", str(data), *flags]
         self.errors = (data.parent / f"{data.name}.stderr").open("ab")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         line = self.first_line()
@@ -112,8 +112,10 @@ class EngineProcess:
 
 
 @contextmanager
-def engine_process(data: Path, *flags: str, grpc_address: str = "127.0.0.1:0") -> Iterator[EngineProcess]:
-    process = EngineProcess(data, *flags, grpc_address=grpc_address)
+def engine_process(
+    data: Path, *flags: str, grpc_address: str = "127.0.0.1:0", module: str = "gateway"
+) -> Iterator[EngineProcess]:
+    process = EngineProcess(data, *flags, grpc_address=grpc_address, module=module)
     try:
         yield process
     finally:

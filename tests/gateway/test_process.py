@@ -16,6 +16,7 @@ import pytest
 
 from outcry import v1
 from tests.gateway.test_order_entry import order
+from tests.gateway.troubled_engine import trouble
 from tests.venues import EngineProcess, Stubs, engine_process
 
 
@@ -129,6 +130,31 @@ def test_a_key_file_that_holds_no_key_is_refused_by_name(tmp_path: Path) -> None
 def test_sigterm_stops_cleanly(tmp_path: Path) -> None:
     with engine_process(tmp_path / "data") as engine:
         assert engine.stop() == 0
+
+
+@pytest.mark.parametrize("last_words", [None, b"fails"], ids=["stalls", "fails"])
+async def test_a_disk_that_stalls_or_fails_during_a_stop_ends_it_all_the_same_with_status_1(
+    tmp_path: Path, last_words: bytes | None
+) -> None:
+    data = tmp_path / "data"
+    with engine_process(data, module="tests.gateway.troubled_engine") as engine:
+        async with grpc.aio.insecure_channel(engine.address) as channel:
+            stubs = Stubs(channel)
+            _, key = await stubs.register()
+            feed = stubs.feed.StreamExecutions(v1.StreamExecutionsRequest(), metadata=key)
+            await feed.read()
+            os.mkfifo(trouble(data))
+            answer = asyncio.ensure_future(stubs.orders.SubmitOrder(order(), metadata=key))
+            with await asyncio.to_thread(trouble(data).open, "wb") as disk:  # open when a sync has begun
+                engine.process.send_signal(signal.SIGTERM)
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await feed.read()  # the engine is stopping
+                if last_words:
+                    disk.write(last_words)
+                    disk.close()
+                assert await asyncio.to_thread(engine.process.wait, 30) == 1
+            with pytest.raises(grpc.aio.AioRpcError):
+                await answer
 
 
 def test_the_end_of_the_lifeline_stops_cleanly(tmp_path: Path) -> None:
