@@ -22,10 +22,10 @@ from starlette.routing import Match, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outcry import AsyncClient
-from outcry.errors import ExchangeError, InvalidRequest, NotFound, Unavailable
+from outcry.errors import ExchangeError, InvalidRequest, Unavailable
 from rest_bridge.answers import refusal
-from rest_bridge.bodies import shorten
-from rest_bridge.calls import ASK_TIMEOUT_S, Call, Endpoint, Handler, endpoint
+from rest_bridge.bodies import invalid, shorten
+from rest_bridge.calls import ASK_TIMEOUT_S, Call, Endpoint, Handler, endpoint, name_of, nothing_at
 from rest_bridge.contracts import accounts, exchange, orders
 from rest_bridge.docs import operations
 from rest_bridge.settings import Settings
@@ -59,7 +59,7 @@ class Admission:
             await self.app(scope, receive, send)
         elif self.under_way >= REQUESTS_LIMIT:
             shed = Unavailable("CIRCUIT_BREAKER_OPEN", "Too many requests are under way", {"limit": REQUESTS_LIMIT})
-            await refusal(Call.name_of(Request(scope)), shed)(scope, receive, send)
+            await refusal(name_of(Request(scope)), shed)(scope, receive, send)
         else:
             self.under_way += 1
             try:
@@ -92,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
         swagger_ui_oauth2_redirect_url="/docs/oauth2-redirect",
     )
     add_calls(app, client, accounts.Registrar(settings.service_key))
-    add_sockets(app, Sockets(feeds, market, settings.allowed_origins))
+    add_sockets(app, client, Sockets(feeds, market, settings.allowed_origins))
     add_pages(app)
     add_refusals(app)
     add_to_schema(app)
@@ -140,9 +140,14 @@ def add_calls(app: FastAPI, client: AsyncClient, registrar: accounts.Registrar) 
     add("POST", "/auth/register", registrar.register, operations.REGISTER, needs_key=False)
 
 
-def add_sockets(app: FastAPI, sockets: Sockets) -> None:
-    app.router.routes.append(WebSocketRoute("/ws", sockets.private))
-    app.router.routes.append(WebSocketRoute("/ws/market", sockets.public))
+def add_sockets(app: FastAPI, client: AsyncClient, sockets: Sockets) -> None:
+    async def plain(call: Call) -> Response:
+        raise invalid("upgrade", f"is missing: {call.request.url.path} is a WebSocket's address")
+
+    for path, serve in (("/ws", sockets.private), ("/ws/market", sockets.public)):
+        app.router.routes.append(WebSocketRoute(path, serve))
+        app.router.add_route(path, endpoint(client, plain, needs_key=False), include_in_schema=False)
+    app.router.routes.append(WebSocketRoute("/{path:path}", sockets.nowhere))
 
 
 def add_to_schema(app: FastAPI) -> None:
@@ -183,7 +188,7 @@ def described(app: FastAPI, request: Request, error: HTTPException) -> tuple[Exc
     """The contract's words for what the router found, and the headers that belong to them."""
     path = shorten(request.url.path)
     if error.status_code == 404:
-        return NotFound("NOT_FOUND", f"There is nothing at {path}", {"path": path}), None
+        return nothing_at(request), None
     if error.status_code == 405:
         methods = allowed_methods(app, request)
         words = f"{path} takes {', '.join(methods)}"

@@ -17,11 +17,11 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
 from outcry import AsyncClient
-from outcry.errors import ExchangeError, OutcomeUnknown, Unauthenticated
+from outcry.errors import ExchangeError, NotFound, OutcomeUnknown, Unauthenticated
 from rest_bridge.answers import STATUS_OF, TIMEOUT_MS, fresh_request_id, fresh_support_reference, refusal
 from rest_bridge.bodies import (
     TEXT_LIMIT,
@@ -32,6 +32,7 @@ from rest_bridge.bodies import (
     parse_object,
     read_content,
     read_fields,
+    shorten,
     text,
 )
 
@@ -55,7 +56,7 @@ class Call:
     def __init__(self, client: AsyncClient, request: Request) -> None:
         self.anonymous = client
         self.request = request
-        self.request_id = Call.name_of(request)
+        self.request_id = name_of(request)
         self.valid_until_ns = time.time_ns() + VALID_FOR_NS
         self.order_id: str | None = None
         self.client_order_id: str | None = None
@@ -63,12 +64,6 @@ class Call:
         self.has_key = False
         self.has_asked = False
         self.has_read = False
-
-    @staticmethod
-    def name_of(request: Request) -> str:
-        """The request id in the header, where it can serve as one, else a fresh one."""
-        name = request.headers.get("x-request-id", "")
-        return name if 1 <= len(name) <= TEXT_LIMIT else fresh_request_id()
 
     @property
     def exchange(self) -> AsyncClient:
@@ -180,6 +175,17 @@ class Call:
 
 Handler = Callable[[Call], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def name_of(connection: HTTPConnection) -> str:
+    """The request id in the header, where it can serve as one, else a fresh one."""
+    name = connection.headers.get("x-request-id", "")
+    return name if 1 <= len(name) <= TEXT_LIMIT else fresh_request_id()
+
+
+def nothing_at(connection: HTTPConnection) -> NotFound:
+    path = shorten(connection.url.path)
+    return NotFound("NOT_FOUND", f"There is nothing at {path}", {"path": path})
 
 
 def could_be_key(key: str) -> bool:

@@ -24,9 +24,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from outcry import AsyncClient
 from outcry.errors import ExchangeError, PermissionDenied, Unauthenticated, Unavailable
 from outcry.models import Positions
-from rest_bridge.answers import fresh_request_id, refusal
+from rest_bridge.answers import refusal
 from rest_bridge.bodies import SUBSCRIPTION, invalid, parse_object, read_fields, shorten
-from rest_bridge.calls import could_be_key
+from rest_bridge.calls import could_be_key, name_of, nothing_at
 from rest_bridge.identifiers import UINT64_MAX
 from rest_bridge.messages import FORMATS, Format, error_message, market_message, subscription_message
 
@@ -103,12 +103,16 @@ class Sockets:
     async def public(self, websocket: WebSocket) -> None:
         await self.serve(Socket(websocket, self))
 
+    async def nowhere(self, websocket: WebSocket) -> None:
+        """The answer to a handshake on a path that has no socket."""
+        await deny(websocket, nothing_at(websocket))
+
     async def serve(self, socket: Socket) -> None:
         websocket = socket.websocket
         if not is_allowed(websocket, self.allowed_origins):
             words = "This origin may not open a WebSocket here"
             denied = PermissionDenied("PERMISSION_DENIED", words, {"origin": shorten(websocket.headers["origin"])})
-            await websocket.send_denial_response(refusal(fresh_request_id(), denied))
+            await deny(websocket, denied)
             return
         with suppress(WebSocketDisconnect):
             try:
@@ -118,6 +122,11 @@ class Sockets:
             except Unavailable as full:
                 await websocket.accept()
                 await websocket.close(TRY_AGAIN_LATER, full.message)
+
+
+async def deny(websocket: WebSocket, error: ExchangeError) -> None:
+    """Answer the handshake as any request that is refused."""
+    await websocket.send_denial_response(refusal(name_of(websocket), error))
 
 
 def is_allowed(connection: HTTPConnection, allowed_origins: Collection[str]) -> bool:

@@ -147,6 +147,7 @@ REPLACE_FAILED = failure(
     "ORD_12345",
 )
 NOT_JSON = failure("INVALID_REQUEST", "body is not JSON", {"field": "body"})
+NO_HANDSHAKE = failure("INVALID_REQUEST", "upgrade is missing: /ws is a WebSocket's address", {"field": "upgrade"})
 NO_KEY = failure("UNAUTHENTICATED", "A valid X-API-Key is needed", {})
 FORBIDDEN = failure("PERMISSION_DENIED", "Registration is closed", {})
 NO_ORDER = failure("ORDER_NOT_FOUND", "Order not found", {})

@@ -227,6 +227,10 @@ WEBSOCKET: Example = {
                 }
             },
         },
+        "400": {
+            "description": "No WebSocket handshake",
+            "content": {"application/json": {"examples": named({"plain request": examples.NO_HANDSHAKE})}},
+        },
         "403": {"description": "This origin may not open a WebSocket here"},
     },
 }

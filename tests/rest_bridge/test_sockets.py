@@ -9,6 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from rest_bridge.docs import models
 from rest_bridge.docs.websocket import DEFAULT_MESSAGES, FLAT_MESSAGES, MARKET_MESSAGES
 
 
@@ -284,6 +285,28 @@ def test_an_origin_that_is_not_allowed_is_refused(alice, origin):
         response = refused.value.response
         assert response.status_code == 403
         assert json.loads(response.body)["error"]["code"] == "PERMISSION_DENIED"
+
+
+@pytest.mark.parametrize("path", ["/wsx", "/ws/", "/ws/market/x", "/orders", "/"])
+def test_a_handshake_where_no_socket_is_gets_the_404_of_every_unknown_path(alice, path):
+    header = {"X-Request-Id": "r-1"}
+    with pytest.raises(InvalidStatus) as refused, alice.socket(path=path, additional_headers=header):
+        pass
+    response = refused.value.response
+    body = json.loads(response.body)
+    assert (response.status_code, body["request_id"]) == (404, "r-1")
+    models.ErrorResponse.model_validate(body)
+    assert (body["error"]["code"], body["error"]["details"]) == ("NOT_FOUND", {"path": path})
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws/market"])
+def test_a_plain_get_of_a_socket_s_address_is_told_what_it_is(alice, path):
+    response = alice.call("GET", path)
+    models.ErrorResponse.model_validate(response.json())
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["details"]) == (400, "INVALID_REQUEST", {"field": "upgrade"})
+    assert "WebSocket" in error["message"]
+    assert alice.call("POST", path).status_code == 405
 
 
 def test_a_page_of_the_bridge_s_own_may_connect(alice):
