@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -178,8 +179,8 @@ class Gateway:
         self.private_streams.close()
         self.public_streams.close()
         await self.server.stop(GRACE_S)
-        await self.sequencer.close()  # the commit thread is idle from here on
-        self.journal.close()
+        await self.sequencer.close()
+        await asyncio.to_thread(self.journal.close)  # after a failure the disk may still keep the commit thread
         self.event_log.flush()
         self.event_log.close()
         self.lock.release()

@@ -253,3 +253,22 @@ async def test_a_publisher_that_fails_ends_the_process_rather_than_leave_a_gap(e
     exchange.gateway.sequencer.publishers = (Broken(),)
     await exchange.stubs.orders.SubmitOrder(order(), metadata=key)
     assert exchange.failed.is_set()
+
+
+async def test_a_stop_after_a_failure_leaves_the_loop_free_while_the_disk_still_stalls(
+    synced: Venue, disk: StalledDisk
+) -> None:
+    _, key = await synced.stubs.register()
+    disk.stall()
+    answer = asyncio.ensure_future(synced.stubs.orders.SubmitOrder(order(), metadata=key))
+    await disk.reached()
+    synced.gateway.sequencer.fail()
+    with pytest.raises(grpc.aio.AioRpcError):
+        await answer
+    stopping = asyncio.ensure_future(synced.gateway.stop())
+    commits = synced.gateway.journal.thread
+    assert commits is not None
+    await until(lambda: not commits.batches.empty())  # it has been told to end, and has not
+    assert not stopping.done()
+    disk.open.set()
+    await stopping
