@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import grpc
@@ -201,3 +202,15 @@ async def test_a_new_key_leaves_an_operator_an_operator_and_outlives_a_restart(t
         ask = second.stubs.operations.GetStateDigest
         assert (await ask(v1.GetStateDigestRequest(), metadata=fresh)).digest
         assert await refusal(ask(v1.GetStateDigestRequest(), metadata=old)) == CODE.UNAUTHENTICATED
+
+
+async def test_a_new_key_that_the_disk_does_not_take_is_not_told(
+    exchange: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    request = v1.PutAccountRequest(name="operator", new_key=True)
+    call = exchange.stubs.operations.PutAccount(request, metadata=exchange.operator)
+    assert await refusal(call) == CODE.INTERNAL

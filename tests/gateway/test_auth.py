@@ -87,6 +87,33 @@ def test_a_draft_that_a_kill_left_behind_is_no_obstacle(keyring: Keyring) -> Non
     assert keyring.key("demo").startswith("outcry_")
 
 
+class Syncs:
+    """Stands for os.fsync: notes which file or folder was synced, and what was in it then."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str | list[str]]] = []
+
+    def __call__(self, fd: int) -> None:
+        path = Path(f"/proc/self/fd/{fd}").resolve()
+        held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else path.read_text()
+        self.seen.append((path.name, held))
+
+
+def test_a_key_is_on_the_disk_before_it_is_told_and_so_are_its_file_s_name_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth.os, "fsync", syncs := Syncs())
+    key = Keyring(tmp_path / "data" / "keys").key("operator")
+    assert syncs.seen == [("data", ["keys"]), ("operator.new", f"{key}\n"), ("keys", ["operator.key"])]
+
+
+def test_a_replaced_key_is_on_the_disk_before_it_is_told(keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+    keyring.key("operator")
+    monkeypatch.setattr(auth.os, "fsync", syncs := Syncs())
+    keyring.replace("operator", "k" * 43)
+    assert syncs.seen == [("operator.new", "k" * 43 + "\n"), ("keys", ["operator.key"])]
+
+
 def test_a_key_is_known_by_x_api_key_or_as_a_bearer(exchange: Exchange, keyring: Keyring) -> None:
     authenticator, key = Authenticator(exchange), keyring.key("demo")
     demo = exchange.named_accounts["demo"]
