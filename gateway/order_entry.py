@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from typing import Any
 
 from engine.commands import Command
@@ -18,13 +17,14 @@ from gateway import codec, queries
 from gateway.access import Access
 from gateway.edge import Context, Malformed, Streams, streaming, unary
 from gateway.refusals import Refused, invalid_request
-from gateway.sequencer import Reply, Sequencer
+from gateway.sequencer import Sequencer, Waiting
 from outcry import v1
 
 SESSION_WINDOW = 64  # batches of one Session that wait for their commit or for the reader
 INSTRUCTIONS_LIMIT = 1_000  # in one message: it is one turn of the loop, and others wait for it
 LEVELS_LIMIT = 20_000  # of all the books that one message asks for, a side
 
+Answer = Waiting | Refused | tuple[BookView, int]
 Timed = v1.NewOrder | v1.CancelRequest | v1.ReplaceRequest | v1.CancelAllRequest
 
 
@@ -91,24 +91,38 @@ class OrderEntry(v1.OrderEntryServicer):
             words = f"a message holds more than {INSTRUCTIONS_LIMIT} instructions"
             return refused_batch(instructions[0], invalid_request(words, "instructions"))
         batch = Batch(instructions)
-        for index, instruction in enumerate(instructions):
-            self.instruct(account, instruction, batch, partial(batch.answer, index))
+        try:
+            now_ns = self.sequencer.moment()
+        except Refused as refused:
+            batch.refuse(refused)
+            return batch
+        for instruction in instructions:
+            batch.answers.append(self.instruct(account, now_ns, instruction, batch))
+        if not batch.has_commands():
+            self.wait_for_what_it_shows(batch)
         return batch
 
-    def instruct(self, account: int, instruction: v1.Instruction, batch: Batch, reply: Reply) -> None:
-        """Sequence one instruction; what is wrong with its form is answered in its place."""
+    def instruct(self, account: int, now_ns: int, instruction: v1.Instruction, batch: Batch) -> Answer:
+        """Sequence one instruction, or look at the book as it is now; what is wrong with its form is its answer."""
         kind = instruction.WhichOneof("instruction")
         try:
             if kind == "get_order_book":
                 batch.count_levels(instruction.get_order_book)
-                self.sequencer.query(queries.book(self.sequencer, instruction.get_order_book), reply)
-            elif kind is None:
+                return queries.book(self.sequencer, instruction.get_order_book)()
+            if kind is None:
                 raise invalid_request("an instruction is empty", "instruction")
-            else:
-                request = getattr(instruction, kind)
-                self.sequencer.submit(DECODE[kind](account, request), reply, valid_until(request))
+            request = getattr(instruction, kind)
+            command = DECODE[kind](account, request)
+            return self.sequencer.enter(now_ns, command, batch.settle, valid_until(request))
         except Refused as refused:
-            reply(refused)
+            return refused
+
+    def wait_for_what_it_shows(self, batch: Batch) -> None:
+        """A batch of questions is answered once the state that it saw is durable."""
+        try:
+            self.sequencer.query(lambda: None, batch.settle)
+        except Refused as refused:
+            batch.refuse(refused)
 
 
 DECODE: dict[str, Callable[[int, Any], Command]] = {
@@ -120,22 +134,29 @@ DECODE: dict[str, Callable[[int, Any], Command]] = {
 
 
 class Batch:
-    """The answers to one Instructions message, in its order."""
+    """The answers to one Instructions message, in its order.
+
+    Its commands are sequenced in one turn of the loop and share a commit: the first answer to any of them settles all.
+    """
 
     def __init__(self, instructions: list[v1.Instruction]) -> None:
         self.instructions = instructions
-        self.answers: list[object] = [None] * len(instructions)
-        self.missing = len(instructions)
+        self.answers: list[Answer] = []
         self.levels = 0
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not instructions:
-            self.done.set_result(None)
+        self.done: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
 
-    def answer(self, index: int, answer: object) -> None:
-        self.answers[index] = answer
-        self.missing -= 1
-        if not self.missing and not self.done.done():
-            self.done.set_result(None)
+    def settle(self, answer: object) -> None:
+        """All is durable; or, where `answer` is a Refused, nobody knows. Only the first call counts."""
+        if not self.done.done():
+            self.done.set_result(answer if isinstance(answer, Refused) else None)
+
+    def refuse(self, refused: Refused) -> None:
+        """Answer every instruction with `refused`."""
+        self.answers = [refused] * len(self.instructions)
+        self.settle(None)
+
+    def has_commands(self) -> bool:
+        return any(type(answer) is Waiting for answer in self.answers)
 
     def count_levels(self, request: v1.GetOrderBookRequest) -> None:
         """Refused where the books of one message would be too much for one turn of the loop."""
@@ -144,34 +165,40 @@ class Batch:
             raise invalid_request(f"the books of a message have more than {LEVELS_LIMIT} levels", "depth")
 
     def results(self) -> v1.Results:
+        """What is to be said once the batch is settled."""
+        failure = self.done.result()
         message = v1.Results()
         add = message.results.add
         for instruction, answer in zip(self.instructions, self.answers, strict=True):
-            write_result(instruction, answer, add())
+            result = add()
+            result.request_id = instruction.request_id
+            if isinstance(answer, Refused):
+                write_refusal(instruction, answer.reject(), result)
+            elif failure is not None:
+                write_refusal(instruction, failure.reject(), result)
+            elif isinstance(answer, Waiting):
+                write_outcome(answer.answer, result)
+            else:
+                codec.write_order_book(*answer, result.order_book)
+        self.answers = []  # they know the batch, which knows them
         return message
 
 
 def refused_batch(first: v1.Instruction, refused: Refused) -> Batch:
     """The one answer to a message that is refused whole."""
     batch = Batch([first])
-    batch.answer(0, refused)
+    batch.refuse(refused)
     return batch
 
 
-def write_result(instruction: v1.Instruction, answer: object, result: v1.Result) -> None:
-    """Write an answer into an empty message of the kind that was asked for."""
-    result.request_id = instruction.request_id
-    match answer:
+def write_outcome(outcome: object, result: v1.Result) -> None:
+    match outcome:
         case OrderOutcome():
-            codec.write_order_result(answer, result.order)
-        case (BookView() as view, int(time_ns)):
-            codec.write_order_book(view, time_ns, result.order_book)
+            codec.write_order_result(outcome, result.order)
         case CancelAllOutcome():
-            result.cancel_all.CopyFrom(codec.cancel_all_result(answer))
-        case Refused():
-            write_refusal(instruction, answer.reject(), result)
+            result.cancel_all.CopyFrom(codec.cancel_all_result(outcome))
         case _:
-            raise TypeError(f"no result for {type(answer).__name__}")
+            raise TypeError(f"no result for {type(outcome).__name__}")
 
 
 def write_refusal(instruction: v1.Instruction, reject: v1.Reject, result: v1.Result) -> None:

@@ -99,31 +99,38 @@ class Sequencer:
         self.heartbeat = self.loop.call_later(HEARTBEAT_S, self.beat)
 
     def submit(self, command: Command, reply: Reply, valid_until_ns: int | None = None) -> None:
-        """Apply now, answer after this turn's commit: with the outcome, or with what kept it from being one.
+        """Apply now, answer after this turn's commit, with the outcome or with what kept it from being known.
 
-        After `valid_until_ns` (wall time) the command is refused and never executed, unless it is a retry of one that
-        was; once it is applied, passing that time answers `unknown`.
+        Refused where the command is not executed, now or ever. After `valid_until_ns` (wall time) that is so, unless
+        it is a retry of one that was; once it is applied, passing that time answers `unknown`.
         """
-        if self.stopped:
-            reply(unavailable("The engine is stopping"))
-            return
+        self.enter(self.moment(), command, reply, valid_until_ns)
+
+    def moment(self) -> int:
+        """The time of what arrives now; what was to end before it has ended. Refused where nothing is taken in."""
+        self.require_running()
         if len(self.pending) + len(self.in_flight) - self.queries >= self.pending_limit:
-            reply(overloaded("Too many commands wait for the disk", pending_limit=self.pending_limit))
-            return
+            raise overloaded("Too many commands wait for the disk", pending_limit=self.pending_limit)
         now_ns = self.now_ns()
+        if now_ns >= self.exchange.next_expiry_ns:
+            self.apply(now_ns, AdvanceTime(), ignore, 0)
+        return now_ns
+
+    def require_running(self) -> None:
+        if self.stopped:
+            raise unavailable("The engine is stopping")
+
+    def enter(self, now_ns: int, command: Command, reply: Reply, valid_until_ns: int | None) -> Waiting:
+        """Submit at a moment that was taken in this turn of the loop: what arrives together shares one."""
+        if self.stopped:
+            self.require_running()
         deadline_ns = self.beat_ns + ANSWER_WITHIN_NS
         if valid_until_ns is not None:
             left_ns = valid_until_ns - self.clock()
             if left_ns <= 0 and not self.is_retry(command):
-                reply(timed_out("gateway", "not_executed"))
-                return
+                raise timed_out("gateway", "not_executed")
             deadline_ns = min(deadline_ns, self.monotonic() + max(left_ns, 1))
-        if now_ns >= self.exchange.next_expiry_ns:  # what was to end before this moment ends first
-            self.apply(now_ns, AdvanceTime(), ignore, 0)
-            if self.stopped:
-                reply(unavailable("The engine is stopping"))
-                return
-        self.apply(now_ns, command, reply, deadline_ns)
+        return self.apply(now_ns, command, reply, deadline_ns)
 
     def is_retry(self, command: Command) -> bool:
         return isinstance(command, NewOrder) and self.exchange.is_known(command.account, command.client_order_id)
@@ -133,34 +140,35 @@ class Sequencer:
         now_ns = self.clock()
         return now_ns if now_ns > self.time_ns else self.time_ns
 
-    def apply(self, now_ns: int, command: Command, reply: Reply, deadline_ns: int) -> None:
+    def apply(self, now_ns: int, command: Command, reply: Reply, deadline_ns: int) -> Waiting:
         seq = self.seq + 1
         try:
             events = self.exchange.apply(seq, now_ns, command)
         except Exception:  # the state can no longer be trusted, so the process ends
             log.exception("apply_failed", seq=seq, command=command)
-            self.pending.append(Waiting(0, 0, [], None, reply))
+            waiting = Waiting(0, 0, [], None, reply)
+            self.pending.append(waiting)
             self.fail()
-            return
+            return waiting
         self.seq, self.time_ns = seq, now_ns
         self.journal.append(seq, now_ns, command)
-        self.pending.append(Waiting(seq, now_ns, events, events[-1], reply, deadline_ns))
+        waiting = Waiting(seq, now_ns, events, events[-1], reply, deadline_ns)
+        self.pending.append(waiting)
         if not self.committing:
             self.committing = True
             self.idle.clear()
             self.loop.call_soon(self.commit)
+        return waiting
 
     def query(self, question: Callable[[], Result], reply: Callable[[Result | Refused], None]) -> None:
-        """Answer `question` with the state as it is now, once all of that state is durable."""
-        if self.stopped:
-            reply(unavailable("The engine is stopping"))
-            return
+        """Answer `question` with the state as it is now, once all of that state is durable. Refused if it cannot."""
+        self.require_running()
         answer = question()
         batch = self.pending or self.in_flight
         if not batch:
             reply(answer)
         elif self.queries >= QUERIES_LIMIT:
-            reply(overloaded("Too many queries wait for the disk", limit=QUERIES_LIMIT))
+            raise overloaded("Too many queries wait for the disk", limit=QUERIES_LIMIT)
         else:
             self.queries += 1
             batch.append(Waiting(0, 0, [], answer, reply, self.beat_ns + ANSWER_WITHIN_NS))

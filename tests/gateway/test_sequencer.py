@@ -272,3 +272,41 @@ async def test_a_stop_after_a_failure_leaves_the_loop_free_while_the_disk_still_
     assert not stopping.done()
     disk.open.set()
     await stopping
+
+
+async def test_a_session_that_only_asks_waits_for_the_commit_of_what_it_sees(synced: Venue, disk: StalledDisk) -> None:
+    _, key = await synced.stubs.register()
+    disk.stall()
+    placed = asyncio.ensure_future(synced.stubs.orders.SubmitOrder(order(quantity=1), metadata=key))
+    await disk.reached()
+    session = synced.stubs.orders.Session(metadata=key)
+    book = v1.Instruction(get_order_book=v1.GetOrderBookRequest(instrument_id=CALL))
+    await session.write(v1.Instructions(instructions=[book]))
+    answer = asyncio.ensure_future(session.read())
+    await until(lambda: synced.gateway.sequencer.queries == 1)
+    assert not answer.done()
+    disk.open.set()
+    assert (await answer).results[0].order_book.bids[0].quantity == UNIT
+    await placed
+    session.cancel()
+
+
+async def test_a_batch_whose_commit_fails_is_unknown_but_for_what_was_refused_before(
+    synced: Venue, disk: StalledDisk
+) -> None:
+    _, key = await synced.stubs.register()
+    disk.stall()
+    disk.error = OSError(5, "Input/output error")
+    session = synced.stubs.orders.Session(metadata=key)
+    book = v1.Instruction(get_order_book=v1.GetOrderBookRequest(instrument_id=CALL))
+    refused = v1.Instruction(submit=order(post_only=True))
+    batch = [v1.Instruction(submit=order(quantity=1)), refused, book, v1.Instruction(cancel_all=v1.CancelAllRequest())]
+    await session.write(v1.Instructions(instructions=batch))
+    answer = asyncio.ensure_future(session.read())
+    await disk.reached()
+    disk.open.set()
+    placed, malformed, shown, cancelled = (await answer).results
+    for reject in (placed.order.reject, shown.reject, cancelled.cancel_all.reject):
+        assert (reject.reason, reject.details["outcome"].text) == (v1.INTERNAL_ERROR, "unknown")
+    assert malformed.order.reject.reason == v1.INVALID_REQUEST
+    assert synced.failed.is_set()
