@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -22,6 +23,7 @@ from typing import Any
 import gevent
 import grpc.experimental.gevent
 from locust import FastHttpUser, User, between, task
+from locust.user.users import UserMeta
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
@@ -41,7 +43,11 @@ ENDLESS = 10**9
 USERS = count(1)
 
 
-class Trader(User):
+class AbstractUser(ABCMeta, UserMeta):
+    """Lets a user of Locust's have abstract methods."""
+
+
+class Trader(User, metaclass=AbstractUser):
     """One account with its orders, and the times at which they were sent. Subclasses say how it speaks."""
 
     abstract = True
@@ -94,17 +100,21 @@ class Trader(User):
         if self.open:
             self.withdraw(self.open.pop(0))
 
+    @abstractmethod
     def join(self) -> None:
-        raise NotImplementedError
+        """Register, and take the key."""
 
+    @abstractmethod
     def listen(self) -> None:
-        raise NotImplementedError
+        """Report each event of ours, for ever."""
 
+    @abstractmethod
     def submit(self, order: flows.Enter) -> None:
-        raise NotImplementedError
+        """Enter the order; keep its id in `open` if it rests."""
 
+    @abstractmethod
     def withdraw(self, order_id: Any) -> None:
-        raise NotImplementedError
+        """Cancel the order."""
 
 
 class GrpcTrader(Trader):
