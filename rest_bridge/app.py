@@ -114,7 +114,7 @@ def add_calls(app: FastAPI, client: AsyncClient, registrar: accounts.Registrar) 
     def add(method: str, path: str, handler: Handler, document: operations.Document, **edge: Any) -> None:
         app.router.add_api_route(
             path,
-            endpoint(client, handler, **edge),
+            endpoint(client, handler, parameters=operations.query_of(document), **edge),
             methods=[method],
             name=handler.__name__,
             tags=[path.split("/")[1]],

@@ -8,11 +8,11 @@ names the field. `null` is as good as absent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from outcry.errors import ExchangeError, InvalidRequest
 from rest_bridge.decimals import NotANumber, parse_number
@@ -134,6 +134,18 @@ def read_fields(body: Body, fields: Fields, required: tuple[str, ...] = ()) -> B
     for name in required:
         if name not in values:
             raise invalid(name, "is missing")
+    return values
+
+
+def read_query(connection: HTTPConnection, known: Collection[str]) -> dict[str, str]:
+    """The query's parameters. InvalidRequest for one that is not `known` or comes twice."""
+    values: dict[str, str] = {}
+    for name, value in connection.query_params.multi_items():
+        if name not in known:
+            raise invalid(name, "is not a parameter of this request")
+        if name in values:
+            raise invalid(name, "is a parameter that comes more than once")
+        values[name] = value
     return values
 
 

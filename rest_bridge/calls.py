@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +32,7 @@ from rest_bridge.bodies import (
     parse_object,
     read_content,
     read_fields,
+    read_query,
     shorten,
     text,
 )
@@ -60,6 +61,7 @@ class Call:
         self.valid_until_ns = time.time_ns() + VALID_FOR_NS
         self.order_id: str | None = None
         self.client_order_id: str | None = None
+        self.query: dict[str, str] = {}
         self.client = client
         self.has_key = False
         self.has_asked = False
@@ -115,17 +117,6 @@ class Call:
             with suppress(TimeoutError, ClientDisconnect, ExchangeError, NotAWord):
                 async with asyncio.timeout(NAMING_S):
                     self.request_id = text(parse_object(await self.content()).get("request_id"))
-
-    def query(self, *known: str) -> dict[str, str]:
-        """The query's parameters. InvalidRequest for one that is not `known` or comes twice."""
-        values: dict[str, str] = {}
-        for name, value in self.request.query_params.multi_items():
-            if name not in known:
-                raise invalid(name, "is not a parameter of this request")
-            if name in values:
-                raise invalid(name, "comes more than once")
-            values[name] = value
-        return values
 
     async def precedent(self, error: ExchangeError) -> ExchangeError:
         """`error`, or that the key is wrong, which comes before it."""
@@ -196,14 +187,22 @@ def is_unknown(error: ExchangeError) -> bool:
     return isinstance(error, OutcomeUnknown) or error.code == "INTERNAL_ERROR"
 
 
-def endpoint(client: AsyncClient, handler: Handler, *, needs_key: bool = True, also: Also = lambda _: None) -> Endpoint:
-    """`handler` behind the edge. `also` gives an error's fields beside ApiResponse's."""
+def endpoint(
+    client: AsyncClient,
+    handler: Handler,
+    *,
+    needs_key: bool = True,
+    parameters: Collection[str] = (),
+    also: Also = lambda _: None,
+) -> Endpoint:
+    """`handler` behind the edge. `parameters` are those of its query; `also` gives an error's fields beside
+    ApiResponse's."""
 
     async def answer(request: Request) -> Response:
         call = Call(client, request)
         try:
             async with asyncio.timeout(GIVE_UP_S):
-                return await attempt(call, handler, needs_key)
+                return await attempt(call, handler, needs_key, parameters)
         except ExchangeError as found:
             error = found
         except TimeoutError:
@@ -218,11 +217,12 @@ def endpoint(client: AsyncClient, handler: Handler, *, needs_key: bool = True, a
     return answer
 
 
-async def attempt(call: Call, handler: Handler, needs_key: bool) -> Response:
+async def attempt(call: Call, handler: Handler, needs_key: bool, parameters: Collection[str]) -> Response:
     try:
         if needs_key:
             call.require_key()
         call.header("X-Request-Id")
+        call.query = read_query(call.request, parameters)
         return await handler(call)
     except ExchangeError as error:
         found = await call.precedent(error)

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import aclosing, contextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import structlog
@@ -22,10 +22,10 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from outcry import AsyncClient
-from outcry.errors import ExchangeError, PermissionDenied, Unauthenticated, Unavailable
+from outcry.errors import ExchangeError, InvalidRequest, PermissionDenied, Unauthenticated, Unavailable
 from outcry.models import Positions
 from rest_bridge.answers import refusal
-from rest_bridge.bodies import SUBSCRIPTION, invalid, parse_object, read_fields, shorten
+from rest_bridge.bodies import SUBSCRIPTION, invalid, parse_object, read_fields, read_query, shorten
 from rest_bridge.calls import could_be_key, name_of, nothing_at
 from rest_bridge.identifiers import UINT64_MAX
 from rest_bridge.messages import FORMATS, Format, error_message, market_message, subscription_message
@@ -48,6 +48,7 @@ CHANNELS = ("book", "trades", "ticker")
 POLICY_VIOLATION = 1008
 INTERNAL_FAILURE = 1011
 TRY_AGAIN_LATER = 1013
+REASON_LIMIT = 123  # bytes that a close frame has room for
 
 log = structlog.get_logger()
 
@@ -58,7 +59,7 @@ class Goodbye(Exception):
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
         self.code = code
-        self.reason = reason
+        self.reason = reason.encode()[:REASON_LIMIT].decode(errors="ignore")
 
 
 class Quota:
@@ -142,6 +143,8 @@ def is_allowed(connection: HTTPConnection, allowed_origins: Collection[str]) -> 
 class Socket:
     """A conversation about market data: subscriptions come and go, and each follows one stream."""
 
+    refusal: ExchangeError | None = None
+
     def __init__(self, websocket: WebSocket, sockets: Sockets) -> None:
         self.websocket = websocket
         self.sockets = sockets
@@ -166,10 +169,20 @@ class Socket:
             raise Goodbye(INTERNAL_FAILURE, "internal error") from None
 
     async def prepare(self) -> None:
-        """Nothing has to be known before the handshake is answered here."""
+        """Learn before the handshake is answered whether there is a `refusal`."""
+        try:
+            read_query(self.websocket, ("api_key",))
+        except InvalidRequest as error:
+            self.refusal = error
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Nothing is sent unasked here."""
+        """Nothing is sent unasked here, but for what ends it."""
+        if self.refusal is not None:
+            tasks.create_task(self.refuse(self.refusal))
+
+    async def refuse(self, error: ExchangeError) -> NoReturn:
+        await self.send(error_message(error))
+        raise Goodbye(POLICY_VIOLATION, error.message)
 
     async def listen(self, tasks: asyncio.TaskGroup) -> None:
         while True:
@@ -230,8 +243,6 @@ class Socket:
 class PrivateSocket(Socket):
     """A conversation with one account: its events by number, and market data beside them."""
 
-    refusal: ExchangeError | None = None
-
     async def prepare(self) -> None:
         """Learn whose socket it is, and where the account's events stand, before the handshake is answered.
 
@@ -241,13 +252,21 @@ class PrivateSocket(Socket):
         try:
             with self.sockets.unproven.one():
                 self.key = read_key(self.websocket)
-                self.form, self.from_seq = read_wishes(self.websocket)
                 self.client = self.sockets.feeds.with_key(self.key)
+                self.form, self.from_seq = await self.wishes()
                 self.positions = await snapshot(self.client, self.from_seq)
         except ExchangeError as error:
             self.refusal = error
         else:
             self.places, self.subscription_places = self.sockets.keyed, self.sockets.subscriptions
+
+    async def wishes(self) -> tuple[Format, int | None]:
+        """What the query asks for. A wrong key comes before a query that does not fit."""
+        try:
+            return read_wishes(self.websocket)
+        except InvalidRequest:
+            await patiently(self.client)
+            raise
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         tasks.create_task(self.follow_account())
@@ -263,8 +282,7 @@ class PrivateSocket(Socket):
         except Unavailable as error:
             raise Goodbye(TRY_AGAIN_LATER, f"{reason_of(error)}; the last number sent is {self.last}") from None
         except ExchangeError as error:
-            await self.send(error_message(error))
-            raise Goodbye(POLICY_VIOLATION, error.message[:120]) from None
+            await self.refuse(error)
 
     async def pass_on(self, positions: Positions, form: Format) -> None:
         """The missed events, the snapshot in its place, and every event after it, once each."""
@@ -317,10 +335,11 @@ def read_key(websocket: WebSocket) -> str:
 
 def read_wishes(websocket: WebSocket) -> tuple[Format, int | None]:
     """The format and `from_seq` in the query. InvalidRequest names the one that does not fit."""
-    form = FORMATS.get(websocket.query_params.get("format", "default"))
+    query = read_query(websocket, ("api_key", "from_seq", "format"))
+    form = FORMATS.get(query.get("format", "default"))
     if form is None:
         raise invalid("format", "is neither default nor flat")
-    number = websocket.query_params.get("from_seq")
+    number = query.get("from_seq")
     if number is None:
         return form, None
     if not (number.isascii() and number.isdigit() and len(number) <= 20 and int(number) <= UINT64_MAX):

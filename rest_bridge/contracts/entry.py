@@ -89,9 +89,8 @@ async def find(call: Call) -> Order:
 
 async def listing(call: Call) -> list[Order]:
     """The account's open orders, or all with `?status=all`, oldest first."""
-    parameters = call.query("status", "instrument_id")
-    status = parameters.get("status", "open")
+    status = call.query.get("status", "open")
     if status not in ("open", "all"):
         raise invalid("status", "is neither open nor all")
-    instrument_id = bounded("instrument_id", parameters.get("instrument_id", ""))
+    instrument_id = bounded("instrument_id", call.query.get("instrument_id", ""))
     return await call.exchange.orders(include_closed=status == "all", instrument_id=instrument_id)

@@ -51,7 +51,7 @@ async def get_order(call: Call) -> Response:
 
 async def get_order_book(call: Call) -> Response:
     """The book is public, and the path is not: it takes a key, as everything here does."""
-    depth = call.query("depth").get("depth", "0")
+    depth = call.query.get("depth", "0")
     if not (depth.isascii() and depth.isdigit() and len(depth) <= 4 and int(depth) <= DEPTH_LIMIT):
         raise invalid("depth", f"is not a whole number from 0 to {DEPTH_LIMIT}")
     instrument_id = bounded("instrument_id", call.request.path_params["instrument_id"])

@@ -98,6 +98,11 @@ def parameter(name: str, where: str, description: str, schema: Example | None = 
     return {"name": name, "in": where, "required": required, "description": description, "schema": kind}
 
 
+def query_of(call: Document) -> tuple[str, ...]:
+    """The names in the query of a documented call: those, and no others, are taken."""
+    return tuple(row["name"] for row in call["openapi_extra"]["parameters"] if row["in"] == "query")
+
+
 ORDER_ID = parameter("order_id", "path", "as `ORD_12345`")
 STATUS = parameter("status", "query", "`open` (the default) or `all`", {"type": "string", "enum": ["open", "all"]})
 INSTRUMENT = parameter("instrument_id", "query", "only this instrument's")

@@ -155,6 +155,34 @@ def test_odd_json_is_refused_and_changes_nothing(alice, venue, content):
     assert venue.digest() == before
 
 
+@pytest.mark.parametrize(("method", "path"), [*CALLS, ("POST", "/auth/register")])
+def test_a_parameter_that_is_unknown_or_comes_twice_is_refused_by_name(alice, venue, method, path):
+    before = venue.digest()
+    for query, field in (
+        ("foo=1", "foo"),
+        ("foo=1&foo=2", "foo"),
+        ("status=open&depth=1&instrument_id=x&api=1", "api"),
+    ):
+        body = {**ORDER, "team_name": "x"} if method == "POST" else None
+        error = error_of(alice.call(method, f"{path}?{query}", body), 400)
+        assert error["code"] == "INVALID_REQUEST"
+        assert error["details"]["field"] in (field, "status", "depth", "instrument_id")
+        assert "parameter" in error["message"]
+    assert venue.digest() == before
+
+
+@pytest.mark.parametrize("query", ["status=all&status=all", "instrument_id=a&instrument_id=b"])
+def test_a_known_parameter_comes_once(alice, query):
+    error = error_of(alice.call("GET", f"/orders?{query}"), 400)
+    assert error["details"] == {"field": query.partition("=")[0]}
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_a_wrong_key_comes_before_a_wrong_parameter(venue, method, path):
+    response = venue.http.request(method, f"{path}?foo=1", headers={"X-API-Key": "wrong"})
+    assert error_of(response, 401)["code"] == "UNAUTHENTICATED"
+
+
 @pytest.mark.parametrize("path", ["/exchange/orderbook/", "/orders?instrument_id=", "/exchange/orders?instrument_id="])
 @pytest.mark.parametrize("length", [129, 5_000, 20_000])
 def test_an_instrument_s_name_that_is_too_long_is_refused_wherever_it_stands(alice, path, length):

@@ -219,6 +219,9 @@ def test_a_number_that_is_not_there_yet_is_refused_with_those_that_are(alice, nu
         ("from_seq=" + "9" * 50, "from_seq"),
         ("from_seq=%D9%A1", "from_seq"),
         ("format=xml", "format"),
+        ("form=flat", "form"),
+        ("from_seq=0&from_seq=0", "from_seq"),
+        ("format=flat&format=flat", "format"),
     ],
 )
 def test_a_wish_that_does_not_fit_is_an_error_and_then_1008(alice, query, field):
@@ -235,6 +238,29 @@ def test_a_bad_key_is_accepted_then_closed_with_1008(venue, query):
         with pytest.raises(ConnectionClosed):
             connection.recv(30)
         assert connection.close_code == 1008
+
+
+@pytest.mark.parametrize("query", ["foo=1", "from_seq=x", "format=xml"])
+def test_a_wrong_key_comes_before_a_wish_that_does_not_fit(venue, query):
+    with connect(f"{venue.ws}/ws?api_key=wrong&{query}") as connection:
+        with pytest.raises(ConnectionClosed):
+            connection.recv(30)
+        assert connection.close_code == 1008
+
+
+def test_a_wish_with_a_long_name_in_any_script_is_refused_with_1008_too(alice):
+    for path in ("/ws", "/ws/market"):
+        with alice.socket("&" + "%E2%98%83" * 500 + "=1", path=path) as socket:
+            assert socket.next()["data"]["details"] == {"field": "☃" * 64}
+            assert closed(socket)[0] == 1008
+
+
+@pytest.mark.parametrize("query", ["from_seq=0", "format=flat", "foo=1", "api_key=another"])
+def test_market_data_takes_a_key_it_does_not_need_and_no_other_parameter(alice, query):
+    with alice.socket(f"&{query}", path="/ws/market") as socket:
+        message = socket.next()
+        assert (message["type"], message["data"]["details"]) == ("error", {"field": query.partition("=")[0]})
+        assert closed(socket)[0] == 1008
 
 
 def test_a_key_may_come_in_the_handshake_s_header(alice):
