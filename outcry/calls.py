@@ -36,14 +36,16 @@ def submit_order(
     instrument_id: str, side: str, quantity: Number, price: Number | None, **options: Unpack[OrderOptions]
 ) -> Call[models.OrderResult]:
     request = encoding.new_order(instrument_id, side, quantity, price, options)
-    return Call(lambda stubs: stubs.orders.SubmitOrder, request, decoding.order_result, changes=True)
+    read = decoding.in_words(decoding.order_result, {**options, "side": side})
+    return Call(lambda stubs: stubs.orders.SubmitOrder, request, read, changes=True)
 
 
 def validate_order(
     instrument_id: str, side: str, quantity: Number, price: Number | None, **options: Unpack[OrderOptions]
 ) -> Call[models.OrderResult]:
     request = encoding.new_order(instrument_id, side, quantity, price, options)
-    return Call(lambda stubs: stubs.orders.ValidateOrder, request, decoding.order_result)
+    read = decoding.in_words(decoding.order_result, {**options, "side": side})
+    return Call(lambda stubs: stubs.orders.ValidateOrder, request, read)
 
 
 def cancel_order(
@@ -66,7 +68,8 @@ def replace_order(
 
 def cancel_all(instrument_id: str, side: str | None, valid_until_ns: int | None) -> Call[models.CancelAllResult]:
     request = encoding.cancel_all_request(instrument_id, side, valid_until_ns)
-    return Call(lambda stubs: stubs.orders.CancelAll, request, decoding.cancel_all_result, changes=True)
+    read = decoding.in_words(decoding.cancel_all_result, {"side": side})
+    return Call(lambda stubs: stubs.orders.CancelAll, request, read, changes=True)
 
 
 def order(order_id: int | None, client_order_id: str | None) -> Call[models.Order]:

@@ -93,6 +93,14 @@ def test_a_dry_run_changes_nothing(shell: Shell) -> None:
     ("words", "line"),
     [
         (("buy", "XYZ", "1", "--price", "1"), "outcry: INVALID_INSTRUMENT: Unknown instrument: XYZ\n"),
+        (
+            ("buy", "AAPL", "1", "--type", "stop"),
+            "outcry: INVALID_ORDER_TYPE: Order type stop is not supported yet\n",
+        ),
+        (
+            ("sell", "AAPL", "1", "--price", "1", "--tif", "soon"),
+            "outcry: INVALID_TIME_IN_FORCE: Unknown time in force: soon\n",
+        ),
         (("buy", "AAPL", "ten"), "outcry: INVALID_REQUEST: quantity: 'ten' is not a number\n"),
         (("cancel", "ORD_987654321"), "outcry: CANCEL_FAILED: Order not found or already filled\n"),
         (("orders", "--api-key", "wrong"), "outcry: UNAUTHENTICATED: A valid API key is needed\n"),

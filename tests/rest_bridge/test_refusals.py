@@ -103,6 +103,38 @@ def test_the_engine_s_refusals_come_with_their_code_and_change_nothing(alice, ve
 
 
 @pytest.mark.parametrize(
+    ("field", "word", "code", "message"),
+    [
+        ("side", "hold", "INVALID_SIDE", "Unknown side: hold"),
+        ("side", "Größe☃", "INVALID_SIDE", "Unknown side: Größe☃"),
+        ("order_type", "iceberg", "INVALID_ORDER_TYPE", "Unknown order type: iceberg"),
+        ("order_type", "stop", "INVALID_ORDER_TYPE", "Order type stop is not supported yet"),
+        ("order_type", "STOP_LIMIT", "INVALID_ORDER_TYPE", "Order type STOP_LIMIT is not supported yet"),
+        ("time_in_force", "WHENEVER", "INVALID_TIME_IN_FORCE", "Unknown time in force: WHENEVER"),
+    ],
+)
+def test_a_word_that_is_not_known_is_named_as_it_was_said(alice, field, word, code, message):
+    for path in ("/exchange/orders", "/orders", "/orders/validate"):
+        for body in ({**ORDER, field: word}, {**ORDER, field: word, "quantity": 0}):
+            error = error_of(alice.call("POST", path, body), 400)
+            assert error == {"code": code, "message": message, "details": {field: word}}
+
+
+def test_a_word_that_is_not_known_comes_in_its_place_among_the_reasons(alice):
+    words = {"side": "hold", "order_type": "stop", "time_in_force": "WHENEVER"}
+    bodies = [{"instrument_id": "NOPE"}, {}, {"side": "buy"}, {"side": "buy", "order_type": "limit"}]
+    for path in ("/exchange/orders", "/orders"):
+        answers = [alice.call("POST", path, ORDER | words | body) for body in bodies]
+        codes = [error_of(answer, 400)["code"] for answer in answers]
+        assert codes == ["INVALID_INSTRUMENT", "INVALID_SIDE", "INVALID_ORDER_TYPE", "INVALID_TIME_IN_FORCE"]
+
+
+def test_a_known_time_in_force_that_does_not_fit_its_expiry_keeps_the_exchange_s_words(alice):
+    error = error_of(alice.call("POST", "/orders", {**ORDER, "time_in_force": "GTD"}), 400)
+    assert (error["code"], error["message"]) == ("INVALID_TIME_IN_FORCE", "A GTD order needs expires_at")
+
+
+@pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"quantity": True}, "quantity"),
