@@ -1,4 +1,5 @@
 """An engine process of one's own: started on a free port and a temporary folder, gone without a trace afterwards.
+The user's `OUTCRY_...` settings are for other engines.
 
 It is told to end by SIGTERM, and by the end of a pipe that only this process holds, so that it does not outlive a
 parent that was killed.
@@ -55,6 +56,7 @@ def own_engine(durability: str = "write", *flags: str) -> Iterator[OwnEngine]:
 
 @contextmanager
 def running(command: list[str], errors: int) -> Iterator[subprocess.Popen[str]]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTCRY_")}
     with Lifeline() as lifeline:
         child = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
             command,
@@ -62,7 +64,7 @@ def running(command: list[str], errors: int) -> Iterator[subprocess.Popen[str]]:
             stderr=errors,
             text=True,
             pass_fds=(lifeline.read_fd,),
-            env={**os.environ, "OUTCRY_LIFELINE_FD": str(lifeline.read_fd)},
+            env={**environment, "OUTCRY_LIFELINE_FD": str(lifeline.read_fd)},
         )
         try:
             yield child

@@ -36,7 +36,10 @@ def command(
     grpc: Annotated[str, typer.Option(envvar="OUTCRY_GRPC", help="HOST:PORT of a running engine")] = "",
     api_key: Annotated[str, typer.Option(envvar="OUTCRY_API_KEY", help="an operator's key at that engine")] = "",
     tls_ca: Annotated[
-        Path | None, typer.Option(envvar="OUTCRY_TLS_CA", help="PEM roots to trust; turns TLS on")
+        Path | None,
+        typer.Option(
+            envvar="OUTCRY_TLS_CA", help="PEM roots to trust at --grpc; turns TLS on", exists=True, dir_okay=False
+        ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="instructions in one message")] = BATCH,
     limit_rows: Annotated[int | None, typer.Option(min=1, help="stop after so many rows")] = None,
@@ -51,7 +54,7 @@ def command(
     errors = Console(stderr=True)
     try:
         with engine(grpc, api_key, durability) as (address, key):
-            report = played(day, address, key, tls_ca.read_bytes() if tls_ca else None)
+            report = played(day, address, key, tls_ca.read_bytes() if tls_ca and grpc else None)
     except (ReplayFailed, StartFailed) as failure:
         errors.print(f"[red]replay failed[/]: {failure}", highlight=False)
         raise typer.Exit(FAILED) from None

@@ -12,7 +12,9 @@ no commands, because what happened then was not to be seen.
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
@@ -66,10 +68,16 @@ class Levels(Struct, frozen=True):
     asks: list[tuple[int, int]]
 
 
-def opened(path: Path) -> IO[str]:
+@contextmanager
+def opened(path: Path) -> Iterator[IO[str]]:
+    """The lines of a file, gzipped or not. ReplayFailed where they cannot be read."""
     if not path.is_file():
         raise ReplayFailed(f"{path} is not a file")
-    return gzip.open(path, "rt", encoding="ascii") if path.suffix == ".gz" else path.open(encoding="ascii")
+    try:
+        with gzip.open(path, "rt", encoding="ascii") if path.suffix == ".gz" else path.open(encoding="ascii") as lines:
+            yield lines
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as problem:
+        raise ReplayFailed(f"{path} cannot be read: {problem}") from None
 
 
 def commands(path: Path) -> Iterator[Command]:
@@ -110,10 +118,9 @@ def levels(line: str) -> Levels:
     """The book in one line of the book file. ReplayFailed where it is not one."""
     try:
         numbers = [int(cell) for cell in line.split(",")]
+        return Levels(side(numbers[2::4], numbers[3::4]), side(numbers[0::4], numbers[1::4]))
     except ValueError:
         raise ReplayFailed(f"not a row of a book: {line.strip()}") from None
-    asks, bids = numbers[0::4], numbers[2::4]
-    return Levels(side(bids, numbers[3::4]), side(asks, numbers[1::4]))
 
 
 def side(prices: list[int], sizes: list[int]) -> list[tuple[int, int]]:

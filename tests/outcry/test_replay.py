@@ -7,7 +7,7 @@ import gzip
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -75,13 +75,13 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
         yield process
 
 
-def outcry_replay(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def outcry_replay(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTCRY_")}
     return subprocess.run(
         [sys.executable, "-m", "outcry", "replay", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**environment, "COLUMNS": "200"},
+        env={**environment, "COLUMNS": "200", **variables},
         timeout=REAL_DAY_TIMEOUT_S,
     )
 
@@ -203,6 +203,50 @@ def test_a_file_that_does_not_fit_its_format_is_told_and_nothing_stays_behind(
     assert words in done.stderr
     with Client(engine.address) as client:
         assert client.order_book("TINY").bids == ()
+
+
+def cut_short(day: Day) -> None:
+    day.commands.write_bytes(day.commands.read_bytes()[:-20])
+
+
+def not_gzipped(day: Day) -> None:
+    day.commands.write_text("row,op,id,side,price,quantity\n")
+
+
+def not_ascii(day: Day) -> None:
+    day.commands.write_bytes(gzip.compress(b"row,op,id,side,price,quantity\n\xff\n"))
+
+
+@pytest.mark.parametrize("spoil", [cut_short, not_gzipped, not_ascii])
+def test_a_file_that_cannot_be_read_is_told_by_name(
+    engine: EngineProcess, day: Day, spoil: Callable[[Day], None]
+) -> None:
+    spoil(day)
+    done = replayed(engine, day)
+    assert done.returncode == FAILED
+    assert f"{day.commands} cannot be read" in done.stderr
+
+
+def test_a_row_of_the_book_with_half_a_level_is_told(engine: EngineProcess, day: Day) -> None:
+    day.book.write_bytes(gzip.compress(gzip.decompress(day.book.read_bytes()) + b"1001000,130,1000000\n"))
+    done = replayed(engine, day)
+    assert done.returncode == FAILED
+    assert "not a row of a book: 1001000,130,1000000" in done.stderr
+
+
+def test_an_engine_of_its_own_has_nothing_of_the_user_s_settings(day: Day, tmp_path: Path) -> None:
+    roots = tmp_path / "ca.pem"
+    roots.write_text("of another engine")
+    settings = {"OUTCRY_VENUE": "nowhere.toml", "OUTCRY_TLS_KEY": "nowhere.pem", "OUTCRY_TLS_CA": str(roots)}
+    done = outcry_replay(day.commands, "--book", day.book, "--instrument", "TINY", **settings)
+    assert done.returncode == 0, done.stderr
+
+
+def test_roots_that_are_not_there_are_told_in_one_line(day: Day) -> None:
+    done = outcry_replay(day.commands, "--instrument", "TINY", "--tls-ca", "nowhere.pem")
+    assert done.returncode == FAILED
+    assert "nowhere.pem" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_wrong_key_and_a_wrong_address_are_told_in_one_line(engine: EngineProcess, day: Day) -> None:
