@@ -37,10 +37,11 @@ class Exchange(Struct, frozen=True):
 
 @contextmanager
 def exchange() -> Iterator[Exchange]:
-    """A fresh exchange without the demo's bots, gone afterwards. NotUp where it does not start."""
+    """A fresh exchange without the demo's bots and the user's settings, gone afterwards. NotUp where it fails."""
     with tempfile.TemporaryDirectory(prefix="outcry-load-") as folder:
         command = [sys.executable, "-m", "outcry", "up", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
-        process = subprocess.Popen([*command, "--data", folder], stdout=subprocess.PIPE, text=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTCRY_")}
+        process = subprocess.Popen([*command, "--data", folder], stdout=subprocess.PIPE, text=True, env=environment)
         try:
             yield announced(process)
         finally:

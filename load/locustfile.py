@@ -180,7 +180,7 @@ class RestTrader(Trader, FastHttpUser):
             return answer
 
     def listen(self) -> None:
-        url = f"{str(self.host).replace('http', 'ws', 1)}/ws"
+        url = f"{str(self.host).replace('http', 'ws', 1)}/ws?from_seq=0"  # with what happens before it is open
         try:
             with connect(url, additional_headers={"X-API-Key": self.key}) as socket:
                 for text in socket:
