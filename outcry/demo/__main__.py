@@ -46,9 +46,11 @@ def command(
     )
     try:
         keys = {bot.name: (data / "keys" / f"demo-{bot.name}.key").read_text().strip() for bot in BOTS}
-        uvloop.run(trade(AsyncClient(grpc, root_certificates=tls_ca.read_bytes() if tls_ca else None), keys, seed))
+        roots = tls_ca.read_bytes() if tls_ca else None
     except OSError as error:
-        refuse(f"--data {data}: {error.strerror}: {error.filename}")
+        refuse(f"{error.filename}: {error.strerror}")
+    try:
+        uvloop.run(trade(AsyncClient(grpc, root_certificates=roots), keys, seed))
     except ExchangeError as error:
         refuse(str(error))
 

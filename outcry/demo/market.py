@@ -19,7 +19,7 @@ OTHER_ANCHOR = Decimal(100)
 USUAL_NOTIONAL = Decimal(2_000)  # of one order, in the quote asset
 
 REACH_UNITS = 200  # the fair value stays within 2 % of its anchor
-PULL_UNITS = 500  # the further away, the likelier a step back; certain from here on
+PULL_UNITS = 250  # the further away, the likelier a step back; certain from here on
 TREND_LENGTH = 40  # steps, on average
 
 
@@ -95,6 +95,6 @@ class FairValue:
 
     def pull(self) -> int:
         away = (self.ticks - self.listing.anchor) // self.listing.unit
-        if self.random.randrange(PULL_UNITS) >= abs(away) * 2:
+        if self.random.randrange(PULL_UNITS) >= abs(away):
             return 0
         return -1 if away > 0 else 1
