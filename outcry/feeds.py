@@ -31,6 +31,7 @@ Item = TypeVar("Item", covariant=True)
 
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 1.0
+INTERNAL_FAILURES = 3  # one after the other, after which there is no hope of another
 # Opening the stream again would only be told the same.
 FINAL = (Unauthenticated, PermissionDenied, InvalidRequest, NotFound, SequenceOutOfRange)
 
@@ -138,11 +139,12 @@ class Retrying:
         self.enabled = enabled
         self.random = random or Random()  # noqa: S311  jitter needs no secrecy
         self.failures = 0
+        self.internal_failures = 0
         self.gap: int | None = None
 
     def progress(self) -> None:
         """Something was read. A greeting is not that: a stream that fails right after it is no better than none."""
-        self.failures = 0
+        self.failures = self.internal_failures = 0
 
     def wait_s(self, failure: ExchangeError | Gap | None) -> float:
         """How long to wait before opening the stream again after `failure` (None: it ended); raises what is final."""
@@ -150,10 +152,15 @@ class Retrying:
             if not self.enabled or self.gap == failure.last:
                 raise failure.final()
             self.gap = failure.last
-        elif failure is not None and (not self.enabled or isinstance(failure, FINAL)):
+        elif failure is not None and (not self.enabled or self.is_final(failure)):
             raise failure
         elif not self.enabled:
             raise Unavailable("SERVICE_UNAVAILABLE", "The stream ended")
         longest_s = min(FIRST_WAIT_S * 2.0**self.failures, LONGEST_WAIT_S)
         self.failures = min(self.failures + 1, 16)
         return longest_s * self.random.uniform(0.5, 1.0)
+
+    def is_final(self, failure: ExchangeError) -> bool:
+        """Whether opening the stream again cannot mend it; of a failure inside that shows when it comes again."""
+        self.internal_failures = self.internal_failures + 1 if failure.code == "INTERNAL_ERROR" else 0
+        return isinstance(failure, FINAL) or self.internal_failures == INTERNAL_FAILURES

@@ -154,11 +154,8 @@ class Call:
             details.setdefault("stage", "gateway")
         if STATUS_OF[error.code] >= 500:
             details.setdefault("outcome", "unknown" if is_unknown(error) and self.has_asked else "not_executed")
-        if error.code == "INTERNAL_ERROR" and "support_reference" not in details:
-            reference = fresh_support_reference()
-            log.error("engine_failed", reference=reference, request_id=self.request_id, words=error.message)
-            error.message = FAILED
-            details["support_reference"] = reference
+        if error.code == "INTERNAL_ERROR":
+            keep_inside(error, request_id=self.request_id)
         if details.get("outcome") == "unknown" and self.client_order_id:
             details["client_order_id"] = self.client_order_id
         return error
@@ -177,6 +174,15 @@ def name_of(connection: HTTPConnection) -> str:
 def nothing_at(connection: HTTPConnection) -> NotFound:
     path = shorten(connection.url.path)
     return NotFound("NOT_FOUND", f"There is nothing at {path}", {"path": path})
+
+
+def keep_inside(error: ExchangeError, **about: object) -> None:
+    """Make what an internal error says a reference; the words go to the log beside it."""
+    if "support_reference" not in error.details:
+        reference = fresh_support_reference()
+        log.error("engine_failed", reference=reference, words=error.message, **about)
+        error.message = FAILED
+        error.details["support_reference"] = reference
 
 
 def could_be_key(key: str) -> bool:

@@ -26,7 +26,7 @@ from outcry.errors import ExchangeError, InvalidRequest, PermissionDenied, Unaut
 from outcry.models import Positions
 from rest_bridge.answers import refusal
 from rest_bridge.bodies import SUBSCRIPTION, invalid, parse_object, read_fields, read_query, shorten
-from rest_bridge.calls import could_be_key, name_of, nothing_at
+from rest_bridge.calls import could_be_key, keep_inside, name_of, nothing_at
 from rest_bridge.identifiers import UINT64_MAX
 from rest_bridge.messages import FORMATS, Format, error_message, market_message, subscription_message
 
@@ -181,8 +181,16 @@ class Socket:
             tasks.create_task(self.refuse(self.refusal))
 
     async def refuse(self, error: ExchangeError) -> NoReturn:
-        await self.send(error_message(error))
+        await self.tell(error)
+        if error.code == "INTERNAL_ERROR":
+            raise Goodbye(INTERNAL_FAILURE, f"internal error; the last number sent is {self.last}")
         raise Goodbye(POLICY_VIOLATION, error.message)
+
+    async def tell(self, error: ExchangeError) -> None:
+        if error.code == "INTERNAL_ERROR":
+            keep_inside(error)
+            error.details |= {"stage": "gateway", "outcome": "not_executed"}
+        await self.send(error_message(error))
 
     async def listen(self, tasks: asyncio.TaskGroup) -> None:
         while True:
@@ -229,7 +237,7 @@ class Socket:
                         await self.send(market_message(update))
         except ExchangeError as error:
             self.subscriptions.pop(topic, None)
-            await self.send(error_message(error))
+            await self.tell(error)
 
     async def send(self, message: bytes) -> None:
         """Write one message. Goodbye when the reader has taken nothing for STALL_S."""

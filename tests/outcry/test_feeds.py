@@ -82,6 +82,19 @@ def test_what_opening_again_cannot_mend_is_raised() -> None:
             Retrying(True).wait_s(final)
 
 
+def test_a_failure_inside_is_raised_when_it_comes_three_times_with_nothing_read_between() -> None:
+    inside, away = ExchangeError("INTERNAL_ERROR", "inside"), Unavailable("SERVICE_UNAVAILABLE", "away")
+    retrying = Retrying(True)
+    for between in (retrying.progress, lambda: retrying.wait_s(away)):
+        retrying.wait_s(inside)
+        retrying.wait_s(inside)
+        between()
+    retrying.wait_s(inside)
+    retrying.wait_s(inside)
+    with pytest.raises(ExchangeError, match="inside"):
+        retrying.wait_s(inside)
+
+
 def test_without_reconnection_the_first_failure_is_raised() -> None:
     with pytest.raises(Unavailable, match="lost"):
         Retrying(False).wait_s(Unavailable("SERVICE_UNAVAILABLE", "lost"))
