@@ -21,7 +21,7 @@ from pydantic_settings import CliApp
 from rest_bridge import logs
 from rest_bridge.app import create_app
 from rest_bridge.connections import KEEP_ALIVE_S, HttpConnection, WebSocketConnection
-from rest_bridge.settings import Settings, host_and_port
+from rest_bridge.settings import Settings, host_and_port, is_loopback
 from rest_bridge.sockets import MESSAGE_LIMIT
 
 CONFIGURATION_ERROR = 2
@@ -95,6 +95,8 @@ def main() -> None:
     except ValidationError as problem:
         first = problem.errors()[0]
         refuse(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}")
+    if not (settings.allow_plaintext or is_loopback(settings.http)):
+        refuse(f"--http {settings.http} is not loopback: put a proxy with HTTPS before it, or give --allow-plaintext")
     try:
         listener = listen(settings.http)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ class Settings(BaseSettings):
     tls_ca: Path | None = Field(
         None, description="PEM roots that the engine's certificate must come from; turns TLS on"
     )
+    allow_plaintext: bool = Field(False, description="serve plain HTTP on an address that is not loopback")
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="web origins beside its own that may use it, separated by commas"
     )
@@ -53,3 +55,13 @@ def host_and_port(address: str) -> tuple[str, int]:
     if not (colon and port.isascii() and port.isdigit() and int(port) <= 65_535):
         raise ValueError(f"{address!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def is_loopback(address: str) -> bool:
+    host, _ = host_and_port(address)
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

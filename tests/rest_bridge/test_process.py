@@ -19,7 +19,7 @@ from rest_bridge.__main__ import listen, server
 from rest_bridge.calls import ASK_TIMEOUT_S, GIVE_UP_S, VALID_FOR_NS
 from rest_bridge.docs import models
 from rest_bridge.logs import without_secrets
-from rest_bridge.settings import Settings
+from rest_bridge.settings import Settings, is_loopback
 
 BRIDGE = [sys.executable, "-m", "rest_bridge"]
 HANG_S = 30
@@ -46,6 +46,30 @@ def test_a_certificate_that_is_not_there_ends_with_status_2_and_names_the_flag()
     flags = ["--http", "127.0.0.1:0", "--tls-ca", "/nowhere.pem"]
     ended = subprocess.run([*BRIDGE, *flags], capture_output=True, text=True, timeout=HANG_S)
     assert (ended.returncode, "--tls-ca" in ended.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", ":0", "192.0.2.1:8000", "exchange.example:8000"])
+def test_plain_text_beyond_loopback_ends_with_status_2_and_names_the_flag(address):
+    ended = subprocess.run([*BRIDGE, "--http", address], capture_output=True, text=True, timeout=HANG_S)
+    assert ended.returncode == 2
+    assert f"--http {address} is not loopback" in ended.stderr
+    assert "--allow-plaintext" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("way", ["flag", "environment"])
+def test_plain_text_beyond_loopback_is_served_where_it_is_allowed(way):
+    flags = ["--http", "0.0.0.0:0", *(["--allow-plaintext"] if way == "flag" else [])]
+    environment = {**os.environ, "OUTCRY_ALLOW_PLAINTEXT": "true"} if way == "environment" else None
+    process = subprocess.Popen([*BRIDGE, *flags], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout.readline().startswith("ready http=http://0.0.0.0:")
+    process.terminate()
+    assert ended(process) == 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", "localhost:1", "[::1]:1"])
+def test_loopback_needs_no_leave(address):
+    assert is_loopback(address)
 
 
 def start(**options):
