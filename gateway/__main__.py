@@ -21,6 +21,7 @@ from gateway.auth import KeyFileInvalid
 from gateway.event_log import JournalBehind
 from gateway.journal import JournalUnusable
 from gateway.lock import DirectoryLocked
+from gateway.refusals import Refused
 from gateway.service import Gateway, Misconfigured
 from gateway.settings import Settings
 from gateway.venue import VenueInvalid
@@ -78,6 +79,9 @@ async def serve(settings: Settings) -> int:
         await gateway.start()
     except UNMENDABLE as problem:
         return refuse(str(problem))
+    except Refused as refused:  # the disk has not taken what the venue's file says
+        log.critical("not_started", problem=refused.message)
+        return 1
     stop = stop_signal(settings)
     gc.freeze()  # what start-up made stays: collections need not look at it again
     gc.set_threshold(*GC_THRESHOLDS)

@@ -113,8 +113,9 @@ class Gateway:
             described = self.described = structs.replace(described, registration=mode)
         self.keyring = Keyring(self.settings.data / "keys")
         for command in venue.commands(described, self.exchange, self.keyring):
+            outcome = await self.sequencer.execute(command)
             try:
-                codec.require_done(await self.sequencer.execute(command))
+                codec.require_done(outcome)
             except Refused as refused:
                 source = self.settings.venue or "the built-in venue"
                 raise Misconfigured(f"--venue: {source}: {refused.message}") from None

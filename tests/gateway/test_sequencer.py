@@ -14,7 +14,9 @@ from grpc_status import rpc_status
 
 from gateway import sequencer
 from gateway.frames import LocalDisk
+from gateway.refusals import Refused
 from outcry import v1
+from tests.gateway.test_journal import FailingDisk
 from tests.gateway.test_order_entry import CALL, UNIT, order
 from tests.venues import Venue, until, venue
 
@@ -310,3 +312,13 @@ async def test_a_batch_whose_commit_fails_is_unknown_but_for_what_was_refused_be
         assert (reject.reason, reject.details["outcome"].text) == (v1.INTERNAL_ERROR, "unknown")
     assert malformed.order.reject.reason == v1.INVALID_REQUEST
     assert synced.failed.is_set()
+
+
+async def test_a_commit_that_fails_at_the_start_is_not_blamed_on_the_venue_s_file(tmp_path: Path) -> None:
+    disk = FailingDisk(syncs=2)  # the journal's first segment and its name
+    starting = Venue(tmp_path / "data", durability="fsync", disk=disk)
+    with pytest.raises(Refused):
+        await starting.gateway.start()
+    assert starting.failed.is_set()
+    starting.gateway.journal.close()
+    starting.gateway.lock.release()
