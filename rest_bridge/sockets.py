@@ -201,7 +201,7 @@ class Socket:
             try:
                 await self.obey(tasks, message["bytes"] if content is None else content)
             except ExchangeError as error:
-                await self.send(error_message(error))
+                await self.tell(error)
 
     async def obey(self, tasks: asyncio.TaskGroup, content: str | bytes) -> None:
         asked = read_fields(parse_object(content), SUBSCRIPTION, ("action", "channel", "instrument_id"))
@@ -216,8 +216,11 @@ class Socket:
             raise invalid("action", "is neither subscribe nor unsubscribe")
 
     async def subscribe(self, tasks: asyncio.TaskGroup, topic: tuple[str, str]) -> None:
-        if topic not in self.subscriptions and len(self.subscriptions) >= SUBSCRIPTIONS_LIMIT:
-            raise invalid("channel", f"would be subscription number {SUBSCRIPTIONS_LIMIT + 1}, one too many")
+        if topic not in self.subscriptions:
+            if len(self.subscriptions) >= SUBSCRIPTIONS_LIMIT:
+                raise invalid("channel", f"would be subscription number {SUBSCRIPTIONS_LIMIT + 1}, one too many")
+            with suppress(Unavailable):  # the stream waits for an engine that is away
+                await self.sockets.market.order_book(topic[1], 1)
         await self.send(subscription_message("subscribed", *topic))
         if topic not in self.subscriptions:
             self.subscriptions[topic] = tasks.create_task(self.follow_market(topic))
