@@ -80,13 +80,6 @@ def invalid(field: str, complaint: str) -> InvalidRequest:
     return InvalidRequest("INVALID_REQUEST", f"{shown} {complaint}", {"field": shown})
 
 
-def bounded(field: str, value: str) -> str:
-    """A word of the path or the query. InvalidRequest where nothing can have so long a name."""
-    if len(value) > TEXT_LIMIT:
-        raise invalid(field, f"is longer than {TEXT_LIMIT} characters")
-    return value
-
-
 def shorten(words: str) -> str:
     """A client's own words, fit to be shown to it."""
     return words[:SHOWN_LIMIT] if is_unicode(words) else ascii(words[:SHOWN_LIMIT])

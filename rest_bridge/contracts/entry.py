@@ -7,7 +7,7 @@ from typing import Any
 from outcry.encoding import fresh_client_order_id
 from outcry.errors import ExchangeError, NotFound, OrderRejected
 from outcry.models import Order, OrderResult
-from rest_bridge.bodies import CANCELLATION, REPLACEMENT, SUBMISSION, bounded, invalid, shorten
+from rest_bridge.bodies import CANCELLATION, REPLACEMENT, SUBMISSION, invalid, shorten
 from rest_bridge.calls import Call
 from rest_bridge.identifiers import parse_order_name
 
@@ -92,5 +92,5 @@ async def listing(call: Call) -> list[Order]:
     status = call.query.get("status", "open")
     if status not in ("open", "all"):
         raise invalid("status", "is neither open nor all")
-    instrument_id = bounded("instrument_id", call.query.get("instrument_id", ""))
+    instrument_id = call.query.get("instrument_id", "")
     return await call.exchange.orders(include_closed=status == "all", instrument_id=instrument_id)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from outcry.models import Order, OrderResult
 from rest_bridge.answers import answer
-from rest_bridge.bodies import bounded, invalid
+from rest_bridge.bodies import invalid
 from rest_bridge.calls import Call
 from rest_bridge.contracts import entry
 from rest_bridge.contracts.forms import book_data, order_data, order_detail, order_row
@@ -54,7 +54,7 @@ async def get_order_book(call: Call) -> Response:
     depth = call.query.get("depth", "0")
     if not (depth.isascii() and depth.isdigit() and len(depth) <= 4 and int(depth) <= DEPTH_LIMIT):
         raise invalid("depth", f"is not a whole number from 0 to {DEPTH_LIMIT}")
-    instrument_id = bounded("instrument_id", call.request.path_params["instrument_id"])
+    instrument_id = call.request.path_params["instrument_id"]
     await call.exchange.positions()
     book = await call.exchange.order_book(instrument_id, int(depth))
     return answer(call.request_id, data=book_data(book))
