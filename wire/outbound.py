@@ -1,0 +1,200 @@
+"""What we send on a connection, and what must wait for the peer's windows.
+
+A stream with something in its outbox waits either for its own window, and then only its own update can help it, or for
+the connection's, and then it takes turns with the others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from wire.frames import (
+    DATA,
+    DEFAULT_WINDOW,
+    END_STREAM,
+    LARGEST_WINDOW,
+    PING,
+    SMALLEST_MAX_FRAME,
+    frame,
+    go_away_frame,
+    header_frames,
+    reset_frame,
+    window_update,
+)
+from wire.hpack import SIZE_UPDATE_TO_ZERO
+from wire.streams import Stream
+
+
+class Outbound:
+    """Our half of a connection."""
+
+    def __init__(self) -> None:
+        self.out: list[bytes] = []
+        self.streams: dict[int, Stream] = {}
+        self.window = DEFAULT_WINDOW
+        self.initial_window = DEFAULT_WINDOW
+        self.max_frame = SMALLEST_MAX_FRAME
+        self.turns: deque[Stream] = deque()  # those that wait for the connection's window
+        self.table_shrunk = False  # the peer has asked for a smaller table, and is to be told that ours is empty
+
+    def take(self) -> bytes:
+        """All output that is ready."""
+        if not self.out:
+            return b""
+        data = b"".join(self.out)
+        self.out.clear()
+        return data
+
+    def send_headers(self, stream: Stream, block: bytes, end_stream: bool = False) -> None:
+        """Send an encoded block. One that ends the stream waits behind the data that waits."""
+        if stream.local_closed:
+            return
+        if stream.outbox:
+            if end_stream:
+                stream.ending = block
+            return
+        self.put_headers(stream, block, end_stream)
+
+    def put_headers(self, stream: Stream, block: bytes, end_stream: bool) -> None:
+        if self.table_shrunk:
+            self.table_shrunk = False
+            block = SIZE_UPDATE_TO_ZERO + block
+        self.out += header_frames(stream.id, block, end_stream, self.max_frame)
+        if end_stream:
+            self.close_local(stream)
+
+    def send_data(self, stream: Stream, data: bytes, end_stream: bool = False) -> None:
+        """Send what the windows let out, and queue the rest."""
+        if stream.local_closed or stream.ending is not None:
+            return
+        size = len(data)
+        if not stream.outbox and size <= self.max_frame and size <= stream.send_window and size <= self.window:
+            stream.send_window -= size
+            self.window -= size
+            self.out.append(frame(DATA, END_STREAM if end_stream else 0, stream.id, data))
+            if end_stream:
+                self.close_local(stream)
+            return
+        if stream.outbox is None:
+            stream.outbox = deque()
+        is_first = not stream.outbox
+        if data:
+            stream.outbox.append(memoryview(data))
+            stream.queued += size
+        if end_stream:
+            stream.ending = b""
+        if is_first:
+            self.take_turns(stream)
+
+    def respond(self, stream: Stream, head: bytes, body: bytes, trailers: bytes) -> None:
+        """Send a whole answer: in one piece, where the windows have room for it."""
+        size = len(body)
+        fits = size <= self.max_frame and size <= stream.send_window and size <= self.window
+        if not fits or stream.outbox or self.table_shrunk or stream.local_closed:
+            self.send_headers(stream, head)
+            self.send_data(stream, body)
+            self.send_headers(stream, trailers, end_stream=True)
+            return
+        self.window -= size
+        name = stream.id.to_bytes(4, "big")
+        # The frames of an answer, written out: length, kind, flags, stream, payload, three times.
+        self.out.append(
+            b"%b\x01\x04%b%b%b\x00\x00%b%b%b\x01\x05%b%b"
+            % (
+                len(head).to_bytes(3, "big"),
+                name,
+                head,
+                size.to_bytes(3, "big"),
+                name,
+                body,
+                len(trailers).to_bytes(3, "big"),
+                name,
+                trailers,
+            )
+        )
+        self.close_local(stream)
+
+    def pump(self) -> list[Stream]:
+        """Let out what the windows allow, a frame a turn. Returns the streams whose outbox is empty now."""
+        drained: list[Stream] = []
+        turns = self.turns
+        while turns and (self.window > 0 or not turns[0].outbox):
+            stream = turns.popleft()
+            stream.in_turn = False
+            if stream.closed or not self.send_turn(stream):
+                continue
+            if stream.outbox:
+                stream.in_turn = True
+                turns.append(stream)
+            else:
+                drained.append(stream)
+        return drained
+
+    def send_turn(self, stream: Stream) -> bool:
+        """Send one frame of a stream's outbox. False where the stream waits for its own window."""
+        outbox = stream.outbox
+        if outbox:
+            room = min(self.window, stream.send_window, self.max_frame)
+            if room <= 0:
+                return stream.send_window > 0
+            data = outbox.popleft()
+            if len(data) > room:
+                outbox.appendleft(data[room:])
+                data = data[:room]
+            size = len(data)
+            stream.send_window -= size
+            self.window -= size
+            stream.queued -= size
+            is_last = not outbox and stream.ending == b""
+            self.out.append(frame(DATA, END_STREAM if is_last else 0, stream.id, data))
+            if is_last:
+                self.close_local(stream)
+            elif not outbox and stream.ending is not None:
+                self.put_headers(stream, stream.ending, end_stream=True)
+            return True
+        if stream.ending is not None and not stream.local_closed:
+            if stream.ending:
+                self.put_headers(stream, stream.ending, end_stream=True)
+            else:
+                self.out.append(frame(DATA, END_STREAM, stream.id))
+                self.close_local(stream)
+        return True
+
+    def widen(self, stream: Stream, increment: int) -> list[Stream]:
+        """The peer has given a stream more room (or taken some back, by its settings)."""
+        had_none = stream.send_window <= 0
+        stream.send_window += increment
+        if had_none and stream.send_window > 0 and stream.outbox:
+            return self.take_turns(stream)
+        return []
+
+    def take_turns(self, stream: Stream) -> list[Stream]:
+        if not stream.in_turn:
+            stream.in_turn = True
+            self.turns.append(stream)
+        return self.pump()
+
+    def close_local(self, stream: Stream) -> None:
+        stream.local_closed = True
+        if stream.remote_closed:
+            self.forget(stream)
+
+    def forget(self, stream: Stream) -> None:
+        stream.closed = stream.local_closed = stream.remote_closed = True
+        stream.outbox = None
+        stream.queued = 0
+        self.streams.pop(stream.id, None)
+
+    def send_reset(self, stream: Stream, code: int) -> None:
+        self.out.append(reset_frame(stream.id, code))
+        self.forget(stream)
+
+    def ping(self, payload: bytes) -> None:
+        """Ask for a sign of life; `payload` is eight bytes."""
+        self.out.append(frame(PING, 0, 0, payload))
+
+    def go_away(self, last_stream_id: int, code: int, debug: bytes = b"") -> None:
+        self.out.append(go_away_frame(last_stream_id, code, debug))
+
+    def give_back(self, stream_id: int, size: int) -> None:
+        self.out.append(window_update(stream_id, min(size, LARGEST_WINDOW)))
