@@ -27,11 +27,12 @@ CACHED_BYTES = 32768
 
 class Block(Struct):
     """A decoded header block. One that comes again is the same object, so that a reader may keep with it what it made
-    of the fields: `verdict` is the connection's, `memo` that of the layer above."""
+    of the fields: `as_head` and `as_trailers` are the connection's, `memo` that of the layer above."""
 
     fields: tuple[Field, ...]
     too_large: bool = False
-    verdict: Any = None
+    as_head: Any = None
+    as_trailers: Any = None
     memo: Any = None
 
 
