@@ -69,6 +69,11 @@ def test_messages_survive_a_cut_at_every_place_and_at_all_of_them():
     assert outcome(data, list(range(len(data)))) == (messages, "", False)
 
 
+def test_a_piece_that_looks_like_a_message_within_another_is_a_piece():
+    message = b"ab" + message_bytes(b"x")
+    assert outcome(message_bytes(message), [7]) == ([message], "", False)
+
+
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=8), st.sampled_from(["identity", "gzip"]))
 def test_what_comes_of_any_bytes_does_not_depend_on_the_cuts(data: bytes, places: list[int], encoding: str):
     assert outcome(data, places, encoding)[:2] == outcome(data, [], encoding)[:2]

@@ -144,6 +144,11 @@ def test_a_message_is_escaped_as_grpcio_does():
     )
 
 
+def test_spaces_around_a_message_which_http2_has_not_are_escaped():
+    assert encode_message(" a b") == b"%20a%20b"
+    assert encode_message("a b ") == b"a%20b%20"
+
+
 def test_a_message_that_is_no_unicode_is_sent_all_the_same():
     assert encode_message("a\ud800") == b"a?"
 
