@@ -45,7 +45,7 @@ def ssl_server_credentials(
     root_certificates: bytes | None = None,
     require_client_auth: bool = False,
 ) -> ServerCredentials:
-    """Serve with these pairs, one for each kind of key; `require_client_auth` takes only callers that the roots know."""
+    """Serve with these pairs, one for each kind of key; `require_client_auth` takes only callers the roots know."""
     if not private_key_certificate_chain_pairs:
         raise ValueError("At least one private key with its certificate chain is required")
     if require_client_auth and root_certificates is None:
