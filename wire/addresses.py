@@ -1,0 +1,69 @@
+"""Addresses as gRPC writes them, and the sockets that listen there."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+BACKLOG = 1_024
+
+
+def listening_sockets(address: str) -> list[socket.socket]:
+    """Sockets bound to `host:port`, `[::1]:port` or `unix:path`; port 0 is any. OSError where there is none."""
+    if address.startswith("unix:"):
+        return [unix_socket(address.removeprefix("unix://").removeprefix("unix:"))]
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    found = socket.getaddrinfo(host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    problem: OSError | None = None
+    for family, _, _, _, name in found:
+        if sockets and not int(port):
+            name = (name[0], port_of(sockets[0]), *name[2:])
+        try:
+            sockets.append(bound(socket.socket(family, socket.SOCK_STREAM), name))
+        except OSError as error:
+            problem = error
+    if not sockets:
+        raise problem or OSError(f"{address} names no address")
+    return sockets
+
+
+def bound(listener: socket.socket, name: object) -> socket.socket:
+    try:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listener.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(name)  # type: ignore[arg-type]  # a tuple or a path, as the family wants it
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def unix_socket(path: str) -> socket.socket:
+    with suppress(FileNotFoundError):
+        if Path(path).is_socket() and not is_served(path):
+            Path(path).unlink()  # left behind by a process that is gone
+    return bound(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
+
+
+def is_served(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def port_of(listener: socket.socket) -> int:
+    """The port; 1 for a Unix socket, as grpcio has it."""
+    return int(listener.getsockname()[1]) if listener.family != socket.AF_UNIX else 1
+
+
+def peer_name(name: object) -> str:
+    """The other end's name in gRPC's form."""
+    if not isinstance(name, tuple):
+        return f"unix:{name if isinstance(name, str) else ''}"
+    host, port = name[:2]
+    return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"

@@ -1,0 +1,202 @@
+"""A gRPC server in the place of grpc.aio's: the same methods, the same servicers, its own wire."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import Any
+
+import grpc
+from msgspec import Struct
+
+from wire.addresses import listening_sockets, port_of
+from wire.credentials import ServerCredentials
+from wire.interception import Intercepted
+from wire.methods import Method
+from wire.requests import Head, Heads
+from wire.server_call import ServerCall
+from wire.server_connection import ServerConnection
+from wire.settings import server_settings
+
+LOOK_S = 1.0  # between looks at the connections
+WATCH_S = 0.05  # between looks at the deadlines
+
+
+class CallDetails(Struct):
+    """What an interceptor or a generic handler is told of a call, under grpcio's names."""
+
+    method: str
+    invocation_metadata: Any
+
+
+class Listener(Struct):
+    socket: socket.socket
+    credentials: ServerCredentials | None
+    server: asyncio.Server | None = None
+
+
+class Server(grpc.aio.Server):
+    """Listens, finds the method of each call, and ends. All in one loop, that of `start`."""
+
+    def __init__(
+        self,
+        handlers: Iterable[grpc.GenericRpcHandler] = (),
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        options: Iterable[tuple[str, Any]] = (),
+        maximum_concurrent_rpcs: int | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> None:
+        self.settings = server_settings(options, maximum_concurrent_rpcs)
+        self.compression = compression
+        self.interceptors = tuple(interceptors)
+        self.handlers = list(handlers)
+        self.registered: dict[str, Any] = {}
+        self.methods: dict[str, Method] = {}
+        self.heads = Heads()
+        self.listeners: list[Listener] = []
+        self.connections: set[ServerConnection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.watched: list[ServerCall] = []
+        self.watching: asyncio.TimerHandle | None = None
+        self.looking: asyncio.TimerHandle | None = None
+        self.calls = 0
+        self.stopped = asyncio.Event()
+        self.quiet: asyncio.Future[None] | None = None
+
+    # Methods
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        self.handlers += generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        self.registered.update({f"/{service_name}/{name}": handler for name, handler in method_handlers.items()})
+
+    def method(self, head: Head) -> Any:
+        """The method that a request names; None where there is none."""
+        known = self.methods.get(head.path)
+        if known is not None:
+            return known
+        if self.interceptors:
+            return Intercepted(self, head)  # asked anew for each call
+        handler = self.handler(self.details(head))
+        if handler is None:
+            return None
+        method = Method(handler)
+        if head.path in self.registered:
+            self.methods[head.path] = method
+        return method
+
+    def details(self, head: Head) -> CallDetails:
+        return CallDetails(head.path, head.metadata)
+
+    def handler(self, details: CallDetails) -> Any:
+        for generic in self.handlers:
+            handler = generic.service(details)
+            if handler is not None:
+                return handler
+        return self.registered.get(details.method)
+
+    # Listening
+
+    def add_insecure_port(self, address: str) -> int:
+        return self.listen(address, None)
+
+    def add_secure_port(self, address: str, server_credentials: Any) -> int:
+        return self.listen(address, server_credentials)
+
+    def listen(self, address: str, credentials: ServerCredentials | None) -> int:
+        try:
+            sockets = listening_sockets(address)
+        except (OSError, ValueError) as problem:
+            raise RuntimeError(f"Failed to bind to address {address}: {problem}") from None
+        self.listeners += [Listener(listener, credentials) for listener in sockets]
+        return port_of(sockets[0])
+
+    async def start(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        for listener in self.listeners:
+            context = None if listener.credentials is None else listener.credentials.context
+            handshake_s = None if context is None else self.settings.handshake_s
+            make = self.loop.create_unix_server if listener.socket.family == socket.AF_UNIX else self.loop.create_server
+            listener.server = await make(
+                lambda: ServerConnection(self), sock=listener.socket, ssl=context, ssl_handshake_timeout=handshake_s
+            )
+        self.looking = self.loop.call_later(LOOK_S, self.look)
+
+    def look(self) -> None:
+        now = self.loop.time()
+        for connection in list(self.connections):
+            connection.look(now)
+        self.looking = self.loop.call_later(LOOK_S, self.look)
+
+    def watch(self, call: ServerCall) -> None:
+        """End the call when its deadline has passed. One timer for all: most calls end long before."""
+        self.watched.append(call)
+        if self.watching is None:
+            self.watching = self.loop.call_later(WATCH_S, self.expire)
+
+    def expire(self) -> None:
+        now = self.loop.time()
+        running = [call for call in self.watched if not call.ended]
+        for call in running:
+            if call.deadline is not None and call.deadline <= now:
+                call.expire()
+        self.watched = [call for call in running if not call.ended]
+        self.watching = self.loop.call_later(WATCH_S, self.expire) if self.watched else None
+
+    # The end
+
+    async def stop(self, grace: float | None) -> None:
+        """Take nothing more in; after `grace` seconds, None for none, cancel what still runs."""
+        for listener in self.listeners:
+            if listener.server is not None:
+                listener.server.close()
+            else:
+                listener.socket.close()
+        for connection in list(self.connections):
+            connection.leave()
+        if grace and self.connections:
+            self.quiet = self.loop.create_future()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.quiet, grace)
+        await self.abandon()
+        for timer in (self.looking, self.watching):
+            if timer is not None:
+                timer.cancel()
+        self.stopped.set()
+
+    async def abandon(self) -> None:
+        """Cancel what still runs, and close the connections."""
+        for connection in list(self.connections):
+            for call in connection.calls():
+                call.abandon()
+            connection.close()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+
+    def connection_ended(self) -> None:
+        if not self.connections and self.quiet is not None and not self.quiet.done():
+            self.quiet.set_result(None)
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # grpcio's signature
+        """Whether the server is still running after `timeout` seconds."""
+        try:
+            await asyncio.wait_for(self.stopped.wait(), timeout)
+        except TimeoutError:
+            return True
+        return False
+
+
+def server(
+    migration_thread_pool: Executor | None = None,
+    handlers: Sequence[grpc.GenericRpcHandler] | None = None,
+    interceptors: Sequence[Any] | None = None,
+    options: Sequence[tuple[str, Any]] | None = None,
+    maximum_concurrent_rpcs: int | None = None,
+    compression: grpc.Compression | None = None,
+) -> Server:
+    """A server, as grpc.aio.server makes one. The thread pool is the loop's own."""
+    return Server(handlers or (), interceptors or (), options or (), maximum_concurrent_rpcs, compression)

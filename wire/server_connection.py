@@ -1,0 +1,257 @@
+"""One client's connection: a socket around the sans-I/O core, and the calls on it.
+
+What the core has to say leaves in one write per turn of the loop. A client that does not take its answers is not read
+from either, so that what waits for it stays within what its calls could ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from ssl import SSLObject
+from typing import TYPE_CHECKING, Any, cast
+
+from grpc import StatusCode
+
+from wire.addresses import peer_name
+from wire.answers import http_block, only_trailers_block
+from wire.connection import Connection
+from wire.events import (
+    ConnectionFailed,
+    DataReceived,
+    Event,
+    HeadersReceived,
+    PingAnswered,
+    StreamDrained,
+    StreamReset,
+    TrailersReceived,
+)
+from wire.frames import ErrorCode
+from wire.server_call import ServerCall
+from wire.streams import Stream
+
+if TYPE_CHECKING:
+    from wire.server import Server
+
+WRITE_BUFFER = 1 << 20  # bytes that the kernel has not taken, above which nothing more is read
+ALIVE = b"outcry\x00\x01"  # the payload of our pings
+
+log = logging.getLogger("wire")
+
+
+class ServerConnection(asyncio.Protocol):
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.settings = server.settings
+        self.loop = server.loop
+        self.core = Connection(is_client=False, limits=server.settings.limits)
+        self.flushing = False
+        self.paused = False
+        self.paused_since = 0.0
+        self.unread: set[Stream] = set()  # answered, while the client may still be sending
+        self.heard_at = self.pinged_at = self.begun_at = 0.0
+        self.pinging = False
+        self.leaving = False
+        self.peer = ""
+        self.auth_context: Mapping[str, list[bytes]] = {}
+
+    # The socket
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.peer = peer_name(transport.get_extra_info("peername"))
+        self.heard_at = self.begun_at = self.loop.time()
+        tls: SSLObject | None = transport.get_extra_info("ssl_object")
+        if len(self.server.connections) >= self.settings.connections:
+            self.transport.abort()
+        if tls is not None:
+            self.auth_context = identity(tls)
+            if tls.selected_alpn_protocol() != "h2":
+                self.transport.abort()
+        self.server.connections.add(self)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self.core.start()
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = now = self.loop.time()
+        for event in self.core.receive(data, now):
+            if isinstance(event, DataReceived):
+                if event.stream.owner is not None:
+                    event.stream.owner.receive(event)
+                elif event.size:
+                    self.core.consumed(event.stream, event.size)
+            elif isinstance(event, HeadersReceived):
+                if not event.stream.closed or event.end_stream:
+                    self.begin(event, now)
+            else:
+                self.take(event)
+        if self.core.out:
+            self.schedule()
+
+    def take(self, event: Event) -> None:
+        """What comes less often than requests."""
+        if isinstance(event, StreamReset):
+            self.unread.discard(event.stream)
+            if event.stream.owner is not None:
+                event.stream.owner.cancel()
+        elif isinstance(event, TrailersReceived):
+            if event.stream.owner is not None:
+                event.stream.owner.end_requests()
+        elif isinstance(event, StreamDrained):
+            self.drained(event.stream)
+        elif isinstance(event, PingAnswered):
+            self.pinging = False
+        elif isinstance(event, ConnectionFailed):
+            log.warning("%s: %s, %s", self.peer, event.code.name, event.words)
+            self.flush()
+            self.transport.close()
+
+    def drained(self, stream: Stream) -> None:
+        if stream in self.unread:
+            self.unread.discard(stream)
+            self.core.reset(stream, ErrorCode.NO_ERROR)
+        elif stream.owner is not None:
+            stream.owner.wake_writer()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        self.paused_since = self.loop.time()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self.transport.resume_reading()
+        for call in self.calls():
+            call.wake_writer()
+
+    def eof_received(self) -> None:
+        self.transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.paused = False
+        self.core.failed = True
+        self.server.connections.discard(self)
+        for call in self.calls():
+            call.cancel()
+        self.core.streams.clear()
+        self.unread.clear()
+        self.server.connection_ended()
+
+    def schedule(self) -> None:
+        """Let what is ready leave at the end of this turn."""
+        if not self.flushing:
+            self.flushing = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        self.flushing = False
+        data = self.core.take()
+        if data:
+            self.transport.write(data)
+        if self.leaving and not self.core.streams:
+            self.transport.close()
+
+    @property
+    def output(self) -> int:
+        """How many pieces wait for the end of the turn, as bytes at the least."""
+        return len(self.core.out) * 512
+
+    # Calls
+
+    def calls(self) -> list[ServerCall]:
+        return [stream.owner for stream in list(self.core.streams.values()) if stream.owner is not None]
+
+    def begin(self, event: HeadersReceived, now: float) -> None:
+        """A request: find its method, or say why there is none."""
+        stream, block = event.stream, event.block
+        head = block.memo
+        if head is None:
+            head = block.memo = self.server.heads.of(block)
+            if head.method is None and head.refusal is None and not head.http_status:
+                head.method = self.server.method(head)
+        if head.refusal is not None:
+            self.refuse(stream, *head.refusal)
+            return
+        if head.http_status:
+            self.core.send_headers(stream, http_block(head.http_status), end_stream=True)
+            self.dismiss(stream)
+            return
+        if head.method is None:
+            self.refuse(stream, StatusCode.UNIMPLEMENTED, "Method not found!")
+            return
+        server = self.server
+        if server.calls >= self.settings.concurrent_calls:
+            self.refuse(stream, StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+            return
+        server.calls += 1
+        timeout_s = head.timeout_s
+        call = stream.owner = ServerCall(self, stream, head, None if timeout_s is None else now + timeout_s)
+        if timeout_s is not None:
+            server.watch(call)
+        if head.method.starts_at_once:
+            head.method.start(call)
+        if event.end_stream:
+            call.end_requests()
+
+    def refuse(self, stream: Stream, code: StatusCode, words: str) -> None:
+        self.core.send_headers(stream, only_trailers_block(code, words, ()), end_stream=True)
+        self.dismiss(stream)
+
+    def dismiss(self, stream: Stream) -> None:
+        """The answer is given; the rest of the request is of no use."""
+        if not stream.closed:
+            self.core.reset(stream, ErrorCode.NO_ERROR)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work)
+        self.server.tasks.add(task)
+        task.add_done_callback(self.server.tasks.discard)
+        return task
+
+    def call_ended(self) -> None:
+        self.server.calls -= 1
+
+    # Life and death
+
+    def look(self, now: float) -> None:
+        """Once in a while: is anybody there?"""
+        settings = self.settings
+        if self.paused:
+            if now - self.paused_since > settings.stalled_s:
+                self.transport.abort()
+        elif (self.core.expects_settings or self.core.block is not None) and now - self.begun_at > settings.handshake_s:
+            if self.core.expects_settings or now - self.heard_at > settings.handshake_s:
+                self.transport.abort()
+        elif self.pinging:
+            if now - self.pinged_at > settings.keepalive_timeout_s:
+                self.transport.abort()
+        elif now - self.heard_at > settings.keepalive_s:
+            self.pinging, self.pinged_at = True, now
+            self.core.ping(ALIVE)
+            self.schedule()
+
+    def leave(self) -> None:
+        """Take no more calls; close once those that there are have ended."""
+        if not self.leaving:
+            self.leaving = True
+            self.core.last_taken = self.core.last_accepted
+            self.core.go_away(self.core.last_accepted, ErrorCode.NO_ERROR)
+            self.schedule()
+
+    def close(self) -> None:
+        self.flush()
+        self.transport.close()
+
+
+def identity(tls: SSLObject) -> Mapping[str, list[bytes]]:
+    """Who the client's certificate says it is, in grpcio's words."""
+    known: dict[str, list[bytes]] = {"transport_security_type": [b"ssl"]}
+    certificate: Any = tls.getpeercert()
+    if certificate:
+        subject = [pair for part in certificate.get("subject", ()) for pair in part]
+        known["x509_common_name"] = [value.encode() for name, value in subject if name == "commonName"]
+        names = [value.encode() for _, value in certificate.get("subjectAltName", ())]
+        known["x509_subject_alternative_name"] = names
+    return known
