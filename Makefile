@@ -11,7 +11,7 @@ help:
 	@echo 'make test   set up, and run every test'
 	@echo 'make lint   ruff, mypy --strict, import-linter'
 	@echo 'make load   100 Locust users for a minute against a fresh exchange'
-	@echo 'make bench  time the engine, the Session stream and the floor beside them'
+	@echo 'make bench  time the engine, the Session stream, and the transports beside others'
 	@echo 'make proto  generate the gRPC stubs again'
 	@echo 'make clean  remove what set-up made (the data folder stays)'
 

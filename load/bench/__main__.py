@@ -1,26 +1,26 @@
-"""`python -m load.bench`: time the engine alone, the Session, a unary order, the floor beside them, and the recorded
-day.
+"""`python -m load.bench`: time the engine alone, the Session, a unary order, the transports with a floor and gRPC C++
+beside them, and the recorded day.
 
 Takes a few minutes. Nothing here fails because something is slow: a goal that is missed is shown as missed. Name
-parts (`engine`, `session`, `unary`, `floor`, `day`) to run only those.
+parts (`engine`, `session`, `unary`, `wire`, `day`) to run only those.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rich.console import Console
 from rich.table import Table
 
-from load.bench import engine_alone, floor, real_day, session_stream, unary
+from load.bench import engine_alone, real_day, session_stream, unary, wire
 from load.bench.figures import Figure, Skipped, machine
 
-PARTS: dict[str, Callable[[], list[Figure]]] = {
+PARTS: dict[str, Callable[[], Iterable[Figure | Skipped]]] = {
     "engine": engine_alone.figures,
     "session": session_stream.figures,
     "unary": unary.figures,
-    "floor": floor.figures,
+    "wire": wire.figures,
     "day": real_day.figures,
 }
 VERDICT = {None: "", True: "met", False: "[red]missed[/]"}
@@ -37,11 +37,18 @@ def main(names: list[str]) -> int:
         console.print(f"measuring: {name}", style="dim")
         try:
             for figure in PARTS[name]():
-                table.add_row(figure.name, figure.workload, figure.value, figure.goal, VERDICT[figure.met])
+                show(figure, table, console)
         except Skipped as reason:
-            console.print(f"skipped: {reason}", highlight=False)
+            show(reason, table, console)
     console.print(table)
     return 0
+
+
+def show(figure: Figure | Skipped, table: Table, console: Console) -> None:
+    if isinstance(figure, Skipped):
+        console.print(f"skipped: {figure}", highlight=False)
+    else:
+        table.add_row(figure.name, figure.workload, figure.value, figure.goal, VERDICT[figure.met])
 
 
 if __name__ == "__main__":

@@ -29,3 +29,28 @@ def trader(engine: OwnEngine, name: str = "bench") -> Metadata:
         for call, request in requests:
             answer = call(request, metadata=operator, timeout=TIMEOUT_S)
     return (("x-api-key", answer.api_key),)
+
+
+def resting_order() -> bytes:
+    """An order that nobody trades with, and that may be sent again and again: each rests by itself."""
+    order = v1.NewOrder(
+        instrument_id=INSTRUMENT,
+        side=v1.SIDE_BUY,
+        order_type=v1.ORDER_TYPE_LIMIT,
+        quantity=flows.LOT,
+        price=flows.MIDDLE,
+    )
+    return order.SerializeToString()
+
+
+def is_accepted(answer: bytes) -> bool:
+    return bool(v1.OrderResult.FromString(answer).order_id)
+
+
+def resting_orders(address: str) -> int:
+    """How many orders of `resting_order` are in the book."""
+    with grpc.insecure_channel(address) as channel:
+        request = v1.GetOrderBookRequest(instrument_id=INSTRUMENT, depth=1)
+        book = v1.MarketDataStub(channel).GetOrderBook(request, timeout=TIMEOUT_S)
+    units: int = sum(level.quantity for level in book.bids)
+    return units // flows.LOT

@@ -8,17 +8,14 @@ the client's own slowness does not matter.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
-from subprocess import PIPE, Popen
-from sys import executable
 
 import grpc
 import uvloop
 
 from load import flows
-from load.bench.echo_server import METHOD
+from load.bench.echo_server import METHOD, echo_server
 from load.bench.figures import Figure, alternating, cpu_seconds
 from load.bench.session_stream import Refused
 from load.bench.trader import INSTRUMENT, Metadata, trader
@@ -30,17 +27,6 @@ CALLS = 10_000
 IN_FLIGHT = 64
 GOAL_US = 12.0
 RUNS = count()
-
-
-@contextmanager
-def echo_server() -> Iterator[tuple[str, int]]:
-    """The address and the process id of a bare echo."""
-    with Popen([executable, "-m", "load.bench.echo_server"], stdout=PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip().removeprefix("ready grpc="), process.pid
-        finally:
-            process.terminate()
 
 
 async def called(address: str, metadata: Metadata, requests: list[bytes]) -> list[bytes]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 import time
 
+import pytest
+
+from load.bench.echo_server import METHOD, echo_server
 from load.bench.figures import alternating, cpu_seconds
+from load.bench.h2load import Load, Run, Target, framed
+from load.bench.raw_http2 import RawClient
+from load.bench.transports import Goal, judged
 from outcry.replay.report import percentile
 
 
@@ -31,3 +37,42 @@ def test_a_percentile_is_a_value_that_was_measured() -> None:
     assert (percentile(values, 50), percentile(values, 99), percentile(values, 100)) == (50, 99, 100)
     assert percentile([7], 50) == 7
     assert percentile([], 99) == 0
+
+
+LOAD = Load("some", 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "met"),
+    [
+        (Goal("ours", "other", LOAD, at_least=2), "2.00x", True),
+        (Goal("ours", "other", LOAD, at_least=2.1), "2.00x", False),
+        (Goal("ours", "other", LOAD, at_most=0.5), "0.50x", True),
+        (Goal("ours", "other", LOAD, at_most=0.4), "0.50x", False),
+        (Goal("ours", "other", LOAD, dream=3), "2.00x", None),
+        (Goal("ours", "absent", LOAD, at_least=2), "not measured", None),
+    ],
+)
+def test_a_bound_from_below_is_of_throughput_and_one_from_above_of_time(
+    goal: Goal, value: str, met: bool | None
+) -> None:
+    figure = judged(goal, {("ours", "some"): Run(200.0, 1.0), ("other", "some"): Run(100.0, 1.0)})
+    assert (value, met) == (figure.value, figure.met)
+
+
+def test_requests_made_beforehand_are_each_answered_though_the_header_table_overflows() -> None:
+    calls = 1_000
+    with echo_server() as (address, _):
+        client = RawClient(address)
+        requests = [client.encoded(METHOD, b"same", f"{30_000_000 - number}u", ()) for number in range(calls)]
+        client.replay(requests, b"same", in_flight=64)
+        client.close()
+    assert [framed(b"same")] * calls == list(client.answers.values())
+
+
+def test_a_run_whose_calls_were_refused_is_no_run() -> None:
+    said = "finished in 1s, 10 req/s\n10 succeeded\ntraffic: 1KB (1000) total, 1KB (900) headers, 0B ({}) data"
+    target = Target("server", 0, "", "", b"", answer_bytes=5)
+    assert target.rate(said.format(100), 10) == 10.0
+    with pytest.raises(RuntimeError, match="refused"):
+        target.rate(said.format(99), 10)
