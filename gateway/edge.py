@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import wraps
-from typing import Any, TypeVar
+from functools import partial, wraps
+from typing import Any, Protocol, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health
 
-from gateway.refusals import Refused, abort, failed, invalid_request, overloaded, support_reference, unavailable
+import wire
+from gateway.refusals import (
+    Refused,
+    abort,
+    failed,
+    invalid_request,
+    overloaded,
+    support_reference,
+    to_status,
+    unavailable,
+)
+from gateway.sequencer import Reply, settle
 
 Answer = TypeVar("Answer")
 Context = grpc.aio.ServicerContext[Any, Any]
+Direct = Callable[[Any, Any, Context, Reply], None]
 log = structlog.get_logger()
 
 
 async def fail(context: Context, name: str) -> None:
-    """Answer an exception that nobody expected: the client gets a reference, the log gets the rest."""
+    await abort(context, unexpected(name))
+
+
+def unexpected(name: str) -> Refused:
+    """The answer to an exception that nobody expected: the client gets a reference, the log gets the rest."""
     reference = support_reference()
     log.exception("rpc_failed", method=name, reference=reference)
-    await abort(context, failed("gateway", "unknown", reference))
+    return failed("gateway", "unknown", reference)
 
 
 class Malformed:
@@ -43,8 +59,8 @@ def tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 class Registrar:
     """Stands in for the server where generated code registers a service, so that our deserializers are used.
 
-    All methods become generic handlers: for each registered one, grpc.aio would keep a task that it looks at in every
-    call.
+    On grpc.aio all methods become generic handlers: for each registered one it would keep a task that it looks at in
+    every call.
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:
@@ -58,7 +74,10 @@ class Registrar:
             name: handler._replace(request_deserializer=tolerant(handler.request_deserializer))
             for name, handler in methods.items()
         }
-        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
+        if isinstance(self.server, wire.Server):
+            self.server.add_registered_method_handlers(service, guarded)
+        else:
+            self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
 
 
 def parsed(request: Any) -> Any:
@@ -81,6 +100,62 @@ def unary(method: Callable[[Any, Any, Context], Awaitable[Answer]]) -> Callable[
         raise AssertionError("abort has not raised")
 
     return answer
+
+
+class PlainCall(Protocol):
+    """What the wire gives to a method in plain calls, beside the context."""
+
+    def reply(self, message: Any) -> None: ...
+
+    def end(self, code: grpc.StatusCode, words: str, trailing: Any) -> None: ...
+
+
+def direct(encode: Callable[[Any], Any]) -> Callable[[Direct], Any]:
+    """A unary RPC in plain calls: it is given a `reply`, which it calls once, now or later, or it raises Refused.
+
+    What it replies is `encode`d, unless it is a Refused. On the wire nothing else happens in between; grpcio knows only
+    tasks, so there a future is awaited.
+    """
+
+    def decorate(method: Direct) -> Any:
+        @wraps(method)
+        async def answer(servicer: Any, request: Any, context: Context) -> Any:
+            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            try:
+                method(servicer, parsed(request), context, partial(settle, future))
+                return encode(await future)
+            except Refused as refused:
+                await abort(context, refused)
+            except Exception:  # the edge
+                await fail(context, method.__qualname__)
+            raise AssertionError("abort has not raised")
+
+        def plain(servicer: Any, request: Any, call: Any) -> None:
+            def reply(outcome: Any) -> None:
+                if isinstance(outcome, Refused):
+                    end(call, outcome)
+                    return
+                try:
+                    call.reply(encode(outcome))
+                except Exception:  # the edge
+                    end(call, unexpected(method.__qualname__))
+
+            try:
+                method(servicer, parsed(request), call, reply)
+            except Refused as refused:
+                end(call, refused)
+            except Exception:  # the edge
+                end(call, unexpected(method.__qualname__))
+
+        answer.plain = plain  # type: ignore[attr-defined]  # the wire looks for it
+        return answer
+
+    return decorate
+
+
+def end(call: PlainCall, refused: Refused) -> None:
+    answer = to_status(refused)
+    call.end(answer.code, answer.details, answer.trailing_metadata)
 
 
 class Streams:

@@ -15,9 +15,9 @@ from engine.events import CancelAllOutcome, OrderOutcome
 from engine.views import BookView
 from gateway import codec, queries
 from gateway.access import Access
-from gateway.edge import Context, Malformed, Streams, streaming, unary
+from gateway.edge import Context, Malformed, Streams, direct, streaming
 from gateway.refusals import Refused, invalid_request
-from gateway.sequencer import Sequencer, Waiting
+from gateway.sequencer import Reply, Sequencer, Waiting
 from outcry import v1
 
 SESSION_WINDOW = 64  # batches of one Session that wait for their commit or for the reader
@@ -38,32 +38,31 @@ class OrderEntry(v1.OrderEntryServicer):
         self.sequencer = sequencer
         self.streams = streams
 
-    @unary
-    async def SubmitOrder(self, request: v1.NewOrder, context: Context) -> v1.OrderResult:
+    @direct(codec.order_result)
+    def SubmitOrder(self, request: v1.NewOrder, context: Context, reply: Reply) -> None:
         command = codec.new_order(self.access.account(context), request)
-        return codec.order_result(await self.sequencer.execute(command, valid_until(request)))
+        self.sequencer.submit(command, reply, valid_until(request))
 
-    @unary
-    async def CancelOrder(self, request: v1.CancelRequest, context: Context) -> v1.OrderResult:
+    @direct(codec.order_result)
+    def CancelOrder(self, request: v1.CancelRequest, context: Context, reply: Reply) -> None:
         command = codec.cancel_order(self.access.account(context), request)
-        return codec.order_result(await self.sequencer.execute(command, valid_until(request)))
+        self.sequencer.submit(command, reply, valid_until(request))
 
-    @unary
-    async def ReplaceOrder(self, request: v1.ReplaceRequest, context: Context) -> v1.OrderResult:
+    @direct(codec.order_result)
+    def ReplaceOrder(self, request: v1.ReplaceRequest, context: Context, reply: Reply) -> None:
         command = codec.replace_order(self.access.account(context), request)
-        return codec.order_result(await self.sequencer.execute(command, valid_until(request)))
+        self.sequencer.submit(command, reply, valid_until(request))
 
-    @unary
-    async def CancelAll(self, request: v1.CancelAllRequest, context: Context) -> v1.CancelAllResult:
+    @direct(codec.cancel_all_result)
+    def CancelAll(self, request: v1.CancelAllRequest, context: Context, reply: Reply) -> None:
         command = codec.cancel_all(self.access.account(context), request)
-        return codec.cancel_all_result(await self.sequencer.execute(command, valid_until(request)))
+        self.sequencer.submit(command, reply, valid_until(request))
 
-    @unary
-    async def ValidateOrder(self, request: v1.NewOrder, context: Context) -> v1.OrderResult:
+    @direct(codec.order_result)
+    def ValidateOrder(self, request: v1.NewOrder, context: Context, reply: Reply) -> None:
         command = codec.new_order(self.access.account(context), request)
         sequencer = self.sequencer
-        outcome = await sequencer.ask(lambda: sequencer.exchange.validate(sequencer.now_ns(), command))
-        return codec.order_result(outcome)
+        sequencer.query(lambda: sequencer.exchange.validate(sequencer.now_ns(), command), reply)
 
     @streaming
     async def Session(self, requests: AsyncIterator[v1.Instructions], context: Context) -> None:

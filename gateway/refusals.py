@@ -97,6 +97,10 @@ def status(refused: Refused) -> status_pb2.Status:
     return status_pb2.Status(code=GRPC_CODE[refused.reason], message=refused.message, details=details)
 
 
+def to_status(refused: Refused) -> grpc.Status:
+    return rpc_status.to_status(status(refused))
+
+
 async def abort(context: grpc.aio.ServicerContext[Any, Any], refused: Refused) -> NoReturn:
-    answer = rpc_status.to_status(status(refused))
+    answer = to_status(refused)
     await context.abort(answer.code, answer.details, answer.trailing_metadata)

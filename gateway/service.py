@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from ipaddress import ip_address
+from ssl import SSLError
+from typing import Any
 
 import grpc
 import structlog
@@ -12,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from msgspec import structs
 
+import wire
 from engine.exchange import Exchange
 from gateway import codec, venue
 from gateway.access import Access
@@ -31,6 +34,7 @@ from gateway.refusals import Refused
 from gateway.sequencer import Sequencer
 from gateway.settings import Settings
 from outcry import v1
+from wire.credentials import ServerCredentials
 
 MESSAGE_BYTES = 4 << 20
 ANSWER_BYTES = 64 << 20  # above the largest there is: an order's fills, a page of orders, a message's books
@@ -127,7 +131,8 @@ class Gateway:
             self.keyring.replace(account.key, key)
 
     def build_server(self) -> grpc.aio.Server:
-        server = grpc.aio.server(
+        make = wire.server if self.settings.transport == "native" else grpc.aio.server
+        server: grpc.aio.Server = make(
             options=[
                 ("grpc.so_reuseport", 0),  # a second engine on this port is an error, not a coin toss
                 ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -161,7 +166,7 @@ class Gateway:
 
     def listen(self, server: grpc.aio.Server) -> None:
         address = self.settings.grpc
-        credentials = tls(self.settings)
+        credentials: Any = tls(self.settings)  # of the server's own kind
         if credentials is None and not self.settings.allow_plaintext and not is_loopback(address):
             raise Misconfigured(
                 f"--grpc {address} is not loopback: give --tls-cert and --tls-key, or --allow-plaintext"
@@ -197,7 +202,7 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def tls(settings: Settings) -> grpc.ServerCredentials | None:
+def tls(settings: Settings) -> grpc.ServerCredentials | ServerCredentials | None:
     """Server credentials, mutual where clients' roots are given; None for plain text."""
     if settings.tls_cert is None and settings.tls_key is None:
         if settings.tls_client_ca is not None:
@@ -205,9 +210,12 @@ def tls(settings: Settings) -> grpc.ServerCredentials | None:
         return None
     if settings.tls_cert is None or settings.tls_key is None:
         raise Misconfigured("--tls-cert and --tls-key go together")
+    make = wire.ssl_server_credentials if settings.transport == "native" else grpc.ssl_server_credentials
     try:
         pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
         roots = settings.tls_client_ca.read_bytes() if settings.tls_client_ca else None
+        return make([pair], root_certificates=roots, require_client_auth=roots is not None)
+    except SSLError as problem:
+        raise Misconfigured(f"the certificates or the key cannot be used: {problem.reason or problem}") from None
     except OSError as problem:
         raise Misconfigured(f"{problem.filename}: {problem.strerror}") from None
-    return grpc.ssl_server_credentials([pair], root_certificates=roots, require_client_auth=roots is not None)

@@ -43,7 +43,9 @@ class Settings(BaseSettings):
     registration: Literal["venue", "open", "closed", "invite"] = Field(
         "venue", description="who may register; `venue` is as venue.toml says"
     )
-    transport: Literal["grpcio"] = Field("grpcio", description="the gRPC server")
+    transport: Literal["grpcio", "native"] = Field(
+        "grpcio", description="the gRPC server: grpcio's, which is the reference, or our own, which is the fast one"
+    )
     tls_cert: Path | None = Field(None, description="PEM certificate chain; turns TLS on")
     tls_key: Path | None = Field(None, description="PEM private key of the certificate")
     tls_client_ca: Path | None = Field(None, description="PEM roots that clients' certificates must come from")
