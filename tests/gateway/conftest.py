@@ -1,4 +1,4 @@
-"""A gateway in this process for each test that asks for one; and every test that calls one does so on both transports."""
+"""A gateway in this process for a test that asks for one; every test that calls one does so on both transports."""
 
 from __future__ import annotations
 
