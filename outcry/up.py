@@ -41,6 +41,7 @@ class Registration(StrEnum):
 
 class Transport(StrEnum):
     GRPCIO = "grpcio"
+    NATIVE = "native"
 
 
 def command(
@@ -63,7 +64,7 @@ def command(
         Durability | None, typer.Option(envvar="OUTCRY_DURABILITY", help="When an order counts as safe.")
     ] = None,
     transport: Annotated[
-        Transport | None, typer.Option(envvar="OUTCRY_TRANSPORT", help="The engine's gRPC server; only grpcio for now.")
+        Transport | None, typer.Option(envvar="OUTCRY_TRANSPORT", help="The engine's gRPC server.")
     ] = None,
     registration: Annotated[
         Registration | None,
