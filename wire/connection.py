@@ -17,6 +17,7 @@ from __future__ import annotations
 from wire.events import Event
 from wire.faults import Fault, StreamFault
 from wire.frames import (
+    ACK,
     CONTINUATION,
     DATA,
     DEFAULT_WINDOW,
@@ -52,7 +53,8 @@ class Connection(Inbound):
         else:
             settings[Setting.MAX_CONCURRENT_STREAMS] = limits.streams
         self.out.append(settings_frame(settings))
-        self.give_back(0, limits.connection_window - DEFAULT_WINDOW)
+        if limits.connection_window > DEFAULT_WINDOW:
+            self.give_back(0, limits.connection_window - DEFAULT_WINDOW)
 
     def open_stream(self) -> Stream:
         """A stream of ours, to be begun with `send_headers`. NoStreams."""
@@ -61,7 +63,7 @@ class Connection(Inbound):
         if len(self.streams) >= self.peer_max_streams:
             raise NoStreams("the peer allows no more streams at once")
         self.last_opened += 2
-        stream = Stream(self.last_opened, self.initial_window, self.limits.stream_window)
+        stream = Stream(self.last_opened, self.initial_window, self.stream_window)
         self.streams[stream.id] = stream
         return stream
 
@@ -123,5 +125,5 @@ class Connection(Inbound):
         """Between parts of a block nothing else may come; and the first frame of all is SETTINGS."""
         if self.block is not None and kind != CONTINUATION:
             raise Fault(ErrorCode.PROTOCOL_ERROR, "a block of header fields is interrupted")
-        if self.expects_settings and (kind != SETTINGS or flags):
+        if self.expects_settings and (kind != SETTINGS or flags & ACK):
             raise Fault(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")

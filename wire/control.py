@@ -15,6 +15,7 @@ from wire.faults import Fault, StreamFault
 from wire.frames import (
     ACK,
     DEFAULT_TABLE,
+    DEFAULT_WINDOW,
     LARGEST_MAX_FRAME,
     LARGEST_STREAM_ID,
     LARGEST_WINDOW,
@@ -43,10 +44,13 @@ class Control(Outbound):
         self.limits = limits = limits or Limits()
         self.failed = False
         self.expects_settings = True
-        self.receive_window = limits.connection_window
+        self.receive_window = max(limits.connection_window, DEFAULT_WINDOW)
+        # Until the peer has our settings it may count on the default.
+        self.stream_window = max(limits.stream_window, DEFAULT_WINDOW)
         self.receive_credit = 0  # consumed, and not yet given back
         self.last_opened = -1 if is_client else 0  # by us
         self.last_accepted = 0  # of those that the peer has opened
+        self.last_taken = LARGEST_STREAM_ID  # as our GOAWAY says
         self.peer_max_streams = UNLIMITED
         self.peer_going = False
         self.nuisances = Budget(limits.nuisances, limits.nuisance_rate)
@@ -56,7 +60,7 @@ class Control(Outbound):
     def fail(self, code: ErrorCode, words: str) -> None:
         self.failed = True
         self.pending = b""
-        self.go_away(self.last_accepted, code, words.encode())
+        self.go_away(min(self.last_accepted, self.last_taken), code, words.encode())
         self.events.append(ConnectionFailed(code, words))
 
     def suffer(self, what: str, cost: float = 1) -> None:
@@ -92,6 +96,7 @@ class Control(Outbound):
         if flags & ACK:
             if payload:
                 raise Fault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement with settings")
+            self.stream_window = self.limits.stream_window
             return
         if len(payload) % SETTING.size:
             raise Fault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of a wrong size")
@@ -156,8 +161,10 @@ class Control(Outbound):
         self.events += [StreamDrained(stream) for stream in streams]
 
     def read_go_away(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id or len(payload) < 8:
-            raise Fault(ErrorCode.PROTOCOL_ERROR, "GOAWAY is malformed")
+        if stream_id:
+            raise Fault(ErrorCode.PROTOCOL_ERROR, "GOAWAY of a stream")
+        if len(payload) < 8:
+            raise Fault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY of a wrong size")
         self.suffer("farewells")
         self.peer_going = True
         last = WORD.unpack_from(payload, 0)[0] & LARGEST_STREAM_ID

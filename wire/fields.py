@@ -15,7 +15,12 @@ REQUEST_NEEDED = frozenset({b":method", b":scheme", b":path"})
 RESPONSE_PSEUDO = frozenset({b":status"})
 OF_THE_CONNECTION = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
 NAME = re.compile(rb":?[!#$%&'*+.^_`|~0-9a-z-]+")
+STATUS = re.compile(rb"[0-9]{3}")
+LENGTH = re.compile(rb"[0-9]{1,18}")  # Python reads no number of thousands of digits
 VALUE = re.compile(rb"[^\0\r\n]*")  # spaces around a value are let pass, because gRPC's own clients send them
+
+CACHED_FIELDS = 4_096  # most come with every call
+CACHED_LENGTH = 256  # of name and value: longer ones would make the cache big
 
 
 class Verdict(Struct, frozen=True, gc=False):
@@ -53,10 +58,10 @@ def verdict(fields: Fields, allowed: frozenset[bytes], needed: frozenset[bytes])
         else:
             in_regular = True
             if name == b"content-length":
-                if not value.isdigit() or content_length not in (None, int(value)):
+                if not LENGTH.fullmatch(value) or content_length not in (None, int(value)):
                     return Verdict("content-length is no length")
                 content_length = int(value)
-        fault = field_fault(field)
+        fault = known_fault(field) if len(name) + len(value) <= CACHED_LENGTH else field_fault(field)
         if fault:
             return Verdict(fault)
     if not needed.issubset(seen):
@@ -64,13 +69,17 @@ def verdict(fields: Fields, allowed: frozenset[bytes], needed: frozenset[bytes])
     return Verdict("", content_length, informational)
 
 
-@lru_cache(4_096)  # most fields come with every call
 def field_fault(field: tuple[bytes, bytes]) -> str:
     name, value = field
     if not NAME.fullmatch(name):
         return f"{name!r} is no name of a field"
     if name in OF_THE_CONNECTION or (name == b"te" and value != b"trailers"):
         return f"{name!r} has no place in HTTP/2"
-    if not VALUE.fullmatch(value):
+    if not VALUE.fullmatch(value) or (name == b":status" and not STATUS.fullmatch(value)):
         return f"the value of {name!r} is malformed"
+    if name == b":path" and not value:
+        return f"{name!r} is empty"
     return ""
+
+
+known_fault = lru_cache(CACHED_FIELDS)(field_fault)

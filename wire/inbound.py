@@ -23,7 +23,6 @@ from wire.frames import (
     END_STREAM,
     GOAWAY,
     HEADERS,
-    LARGEST_STREAM_ID,
     PADDED,
     PING,
     PRIORITISED,
@@ -62,7 +61,6 @@ class Inbound(Control):
         self.awaits_preface = not is_client
         self.pending = b""  # the beginning of a frame
         self.block: Unfinished | None = None
-        self.last_taken = LARGEST_STREAM_ID  # as our GOAWAY says
         self.resets = Budget(limits.resets, limits.reset_rate)
         self.reset_ids: dict[int, None] = {}
         self.readers: dict[int, Callable[[int, int, bytes], None]] = {
@@ -224,7 +222,7 @@ class Inbound(Control):
         self.last_accepted = stream_id
         if stream_id > self.last_taken:
             return None  # it crossed our GOAWAY, which says so
-        stream = Stream(stream_id, self.initial_window, self.limits.stream_window)
+        stream = Stream(stream_id, self.initial_window, self.stream_window)
         if len(self.streams) >= self.limits.streams:
             self.suffer("streams above the limit")
             self.send_reset(stream, ErrorCode.REFUSED_STREAM)

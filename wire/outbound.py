@@ -89,12 +89,13 @@ class Outbound:
     def respond(self, stream: Stream, head: bytes, body: bytes, trailers: bytes) -> None:
         """Send a whole answer: in one piece, where the windows have room for it."""
         size = len(body)
-        fits = size <= self.max_frame and size <= stream.send_window and size <= self.window
+        fits = len(head) + size + len(trailers) <= self.max_frame and size <= stream.send_window and size <= self.window
         if not fits or stream.outbox or self.table_shrunk or stream.local_closed:
             self.send_headers(stream, head)
             self.send_data(stream, body)
             self.send_headers(stream, trailers, end_stream=True)
             return
+        stream.send_window -= size
         self.window -= size
         name = stream.id.to_bytes(4, "big")
         # The frames of an answer, written out: length, kind, flags, stream, payload, three times.
@@ -183,6 +184,9 @@ class Outbound:
         stream.closed = stream.local_closed = stream.remote_closed = True
         stream.outbox = None
         stream.queued = 0
+        if stream.in_turn:  # the turn may never come, and a peer could pile up streams there
+            stream.in_turn = False
+            self.turns.remove(stream)
         self.streams.pop(stream.id, None)
 
     def send_reset(self, stream: Stream, code: int) -> None:
