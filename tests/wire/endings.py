@@ -52,7 +52,6 @@ async def cancel_a_server_stream(pair: Pair) -> Any:
 async def cancel_both_streams(pair: Pair) -> Any:
     async with pair.serving() as link:
         call = link.both_streams("HangDuplex")()
-        await call.write(b"")
         await link.service.entered.wait()
         call.cancel()
         end = await iterated(call)
@@ -181,7 +180,7 @@ async def deadline_of_a_server_stream(pair: Pair) -> Any:
 @scenario((TOO_LATE, True))
 async def deadline_of_both_streams(pair: Pair) -> Any:
     async with pair.serving() as link:
-        return await overdue(link, lambda timeout: link.both_streams("HangDuplex")(iter([b""]), timeout=timeout), read)
+        return await overdue(link, lambda timeout: link.both_streams("HangDuplex")(timeout=timeout), read)
 
 
 @scenario(TOO_LATE)

@@ -173,5 +173,4 @@ class Service:
                 await context.write(bytes(size))
 
     async def hang_duplex(self, requests: Requests, context: Context) -> AsyncIterator[bytes]:
-        async for request in requests:
-            yield await self.hang(request, context)
+        yield await self.hang(b"", context)

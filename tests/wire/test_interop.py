@@ -128,7 +128,7 @@ async def test_cancel_after_first_response(pair: Pair) -> None:
 
 async def test_timeout_on_sleeping_server(pair: Pair) -> None:
     async with pair.serving() as link:
-        call = link.both_streams("HangDuplex")(iter([ask(payload=bytes(27_182))]), timeout=0.001)
+        call = link.both_streams("HangDuplex")(timeout=0.001)  # a write that meets the end is INTERNAL with grpcio
         assert (await failed(call))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
