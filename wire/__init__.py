@@ -5,7 +5,15 @@ Below them lies a core that opens no socket: `wire.connection` for HTTP/2, `wire
 
 from __future__ import annotations
 
+from wire.channel import insecure_channel, secure_channel
 from wire.credentials import ssl_channel_credentials, ssl_server_credentials
 from wire.server import Server, server
 
-__all__ = ["Server", "server", "ssl_channel_credentials", "ssl_server_credentials"]
+__all__ = [
+    "Server",
+    "insecure_channel",
+    "secure_channel",
+    "server",
+    "ssl_channel_credentials",
+    "ssl_server_credentials",
+]

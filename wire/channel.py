@@ -1,0 +1,142 @@
+"""A channel in the place of grpc.aio's: generated stubs work on it unchanged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import grpc.aio
+from grpc import ChannelConnectivity, Compression
+from grpc.aio import ClientInterceptor
+
+from wire.client_link import Link
+from wire.client_methods import Deserializer, Serializer, StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from wire.client_settings import settings_of
+from wire.client_target import target_of
+from wire.credentials import ChannelCredentials
+
+__all__ = ["Channel", "insecure_channel", "secure_channel"]
+
+Options = Iterable[tuple[str, Any]]
+
+
+class Channel(grpc.aio.Channel):
+    """It connects at the first call, and again at the first one after a connection is lost."""
+
+    def __init__(
+        self,
+        target: str,
+        credentials: ChannelCredentials | None = None,
+        options: Options | None = None,
+        compression: Compression | None = None,
+        interceptors: Sequence[ClientInterceptor] | None = None,
+    ) -> None:
+        if interceptors:
+            raise NotImplementedError("Client interceptors are not offered here")
+        context = None if credentials is None else credentials.context
+        self.link = Link(target_of(target), context, settings_of(options or (), compression))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        """No new calls; those under way get `grace` seconds, and are cancelled then."""
+        link = self.link
+        if link.state is ChannelConnectivity.SHUTDOWN:
+            return
+        if grace is not None and grace < 0:
+            raise ValueError(f"grace must be non-negative, got {grace}.")
+        line, link.closing = link.line, True
+        calls = link.calls()
+        if grace and calls:
+            ends = [asyncio.ensure_future(call.end()) for call in calls]
+            await asyncio.wait(ends, timeout=grace)
+            for end in ends:
+                end.cancel()
+        for call in calls:
+            with suppress(ReferenceError):
+                call.cancel()
+        link.shut()
+        if line is not None:
+            await asyncio.sleep(0)  # what is written leaves
+
+    def __del__(self) -> None:
+        if (link := getattr(self, "link", None)) is not None and not link.loop.is_closed():
+            link.shut()
+
+    def get_state(self, try_to_connect: bool = False) -> ChannelConnectivity:
+        state = self.link.state
+        if try_to_connect:
+            self.link.dial()
+        return state
+
+    async def wait_for_state_change(self, last_observed_state: ChannelConnectivity) -> None:
+        await self.link.change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        while (state := self.get_state(try_to_connect=True)) is not ChannelConnectivity.READY:
+            await self.wait_for_state_change(state)
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> UnaryUnary:
+        return UnaryUnary(self, method, request_serializer, response_deserializer)
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> UnaryStream:
+        return UnaryStream(self, method, request_serializer, response_deserializer)
+
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> StreamUnary:
+        return StreamUnary(self, method, request_serializer, response_deserializer)
+
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> StreamStream:
+        return StreamStream(self, method, request_serializer, response_deserializer)
+
+
+def insecure_channel(
+    target: str,
+    options: Options | None = None,
+    compression: Compression | None = None,
+    interceptors: Sequence[ClientInterceptor] | None = None,
+) -> Channel:
+    return Channel(target, None, options, compression, interceptors)
+
+
+def secure_channel(
+    target: str,
+    credentials: ChannelCredentials,
+    options: Options | None = None,
+    compression: Compression | None = None,
+    interceptors: Sequence[ClientInterceptor] | None = None,
+) -> Channel:
+    """`credentials` are those of `wire.ssl_channel_credentials`."""
+    return Channel(target, credentials, options, compression, interceptors)
