@@ -135,17 +135,23 @@ DECODE: dict[str, Callable[[int, Any], Command]] = {
 class Batch:
     """The answers to one Instructions message, in its order.
 
-    Its commands are sequenced in one turn of the loop and share a commit: the first answer to any of them settles all.
+    Its commands are sequenced in one turn of the loop and share a commit: the first answer to any of them settles all,
+    but that time has run out for one, which settles nothing as long as another may wait.
     """
 
     def __init__(self, instructions: list[v1.Instruction]) -> None:
         self.instructions = instructions
         self.answers: list[Answer] = []
+        self.late = 0
         self.levels = 0
         self.done: asyncio.Future[Refused | None] = asyncio.get_running_loop().create_future()
 
     def settle(self, answer: object) -> None:
         """All is durable; or, where `answer` is a Refused, nobody knows. Only the first call counts."""
+        if isinstance(answer, Refused) and answer.reason == v1.PROCESSING_TIMEOUT:
+            self.late += 1
+            if self.late < sum(isinstance(waiting, Waiting) for waiting in self.answers):
+                return
         if not self.done.done():
             self.done.set_result(answer if isinstance(answer, Refused) else None)
 

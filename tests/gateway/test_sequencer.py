@@ -322,3 +322,23 @@ async def test_a_commit_that_fails_at_the_start_is_not_blamed_on_the_venue_s_fil
     assert starting.failed.is_set()
     starting.gateway.journal.close()
     starting.gateway.lock.release()
+
+
+async def test_an_impatient_instruction_costs_its_neighbours_nothing(synced: Venue, disk: StalledDisk) -> None:
+    _, key = await synced.stubs.register()
+    writer = synced.gateway.sequencer
+    disk.stall()
+    session = synced.stubs.orders.Session(metadata=key)
+    soon = v1.Instruction(submit=order(quantity=1, valid_until_ns=time.time_ns() + 2 * UNIT))
+    await session.write(v1.Instructions(instructions=[soon, v1.Instruction(submit=order(quantity=1))]))
+    answer = asyncio.ensure_future(session.read())
+    await disk.reached()
+    impatient, patient = writer.in_flight[0], writer.in_flight[1]
+    between = (impatient.deadline_ns + patient.deadline_ns) // 2
+    assert impatient.deadline_ns < patient.deadline_ns
+    writer.monotonic = lambda: between
+    await until(lambda: not impatient.deadline_ns)
+    assert not answer.done()
+    disk.open.set()
+    assert [result.order.status for result in (await answer).results] == [v1.ORDER_STATUS_NEW] * 2
+    session.cancel()
