@@ -102,10 +102,11 @@ class Control(Outbound):
             raise Fault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of a wrong size")
         if len(payload) > self.limits.settings * SETTING.size:
             raise Fault(ErrorCode.ENHANCE_YOUR_CALM, "too many settings")
+        # Acknowledged first: until then the peer holds us to the windows of before, and these may let data out.
+        self.out.append(frame(SETTINGS, ACK, 0))
         for name, value in SETTING.iter_unpack(payload):
             self.set(name, value)
         self.expects_settings = False
-        self.out.append(frame(SETTINGS, ACK, 0))
         self.events.append(SettingsReceived())
 
     def set(self, name: int, value: int) -> None:

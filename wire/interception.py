@@ -14,7 +14,7 @@ from wire.server_call import ONE_MESSAGE
 if TYPE_CHECKING:
     from wire.requests import Head
     from wire.server import Server
-    from wire.server_call import ServerCall
+    from wire.servicer_context import ServerCall
 
 
 class Intercepted:

@@ -78,7 +78,7 @@ def text_value(key: str, value: str | bytes) -> bytes:
     if not isinstance(text, str) or not text.isascii() or not text.isprintable():
         # The value is not told: it may be a secret.
         raise ValueError(f"Metadata value is not printable ASCII: {key!r}")
-    return text.strip(" ").encode()  # HTTP/2 has no field value with spaces around it
+    return text.encode()
 
 
 def binary_value(key: str, value: str | bytes) -> bytes:

@@ -13,12 +13,12 @@ import grpc
 from grpc import StatusCode
 
 if TYPE_CHECKING:
-    from wire.server_call import ServerCall
+    from wire.servicer_context import ServerCall
 
 
-def same(message: Any) -> Any:
-    """Stands for a serialiser that was not given: messages are bytes then."""
-    return message
+def as_it_is(message: Any) -> Any:
+    """Stands for a serialiser that was not given: messages are bytes then, and None is the empty one."""
+    return b"" if message is None else message
 
 
 class Method:
@@ -26,8 +26,8 @@ class Method:
     and answers by `call.reply` or `call.end`, whenever it can: no task, no future."""
 
     def __init__(self, handler: Any) -> None:
-        self.parse: Callable[[bytes], Any] = handler.request_deserializer or same
-        self.encode: Callable[[Any], bytes] = handler.response_serializer or same
+        self.parse: Callable[[bytes], Any] = handler.request_deserializer or as_it_is
+        self.encode: Callable[[Any], bytes] = handler.response_serializer or as_it_is
         self.starts_at_once: bool = handler.request_streaming
         self.streams_answers: bool = handler.response_streaming
         kinds = [

@@ -17,8 +17,8 @@ from wire.credentials import ServerCredentials
 from wire.interception import Intercepted
 from wire.methods import Method
 from wire.requests import Head, Heads
-from wire.server_call import ServerCall
 from wire.server_connection import ServerConnection
+from wire.servicer_context import ServerCall
 from wire.settings import server_settings
 
 LOOK_S = 1.0  # between looks at the connections

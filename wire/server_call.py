@@ -1,4 +1,4 @@
-"""One call on a server: its messages, its state, and the face it shows to servicers, that of grpc.aio.
+"""One call on a server: its messages, its state and its end.
 
 A unary request is handed over as soon as its message is whole. A streaming one is a queue that the servicer reads:
 what it has not read is not given back to the client's window, so that a slow servicer holds no more than that.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc import StatusCode
@@ -27,17 +27,15 @@ if TYPE_CHECKING:
 
 QUEUED_BYTES = 64 << 10  # of requests that wait to be read, or of answers that wait for the client's window
 PARSE_FAILED = "Exception deserializing request!"
-WRITE_FAILED = "Failed to serialize response!"
 ONE_MESSAGE = "One request message was expected"
-UNSET = 0
 
 log = logging.getLogger("wire")
 
 
-class ServerCall:
+class Call:
     """Attributes that few calls change have their first value in the class, so that making a call is cheap."""
 
-    status: StatusCode | int = UNSET
+    status: StatusCode | None = None
     words: str = ""
     trailing: Metadata = ()
     initial: Metadata | None = None
@@ -98,6 +96,11 @@ class ServerCall:
         if event.end_stream:
             self.end_requests()
 
+    def compress(self, compression: grpc.Compression | None) -> None:
+        """Send gzip where compression is wanted and the client understands that; deflate is as good as gzip."""
+        wanted = compression not in (None, grpc.Compression.NoCompression)
+        self.gzip = wanted and "gzip" in self.head.accepts
+
     def open_requests(self) -> None:
         """The requests are a stream: what comes waits to be read."""
         self.requests = deque()
@@ -149,12 +152,12 @@ class ServerCall:
             self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """The servicer has raised what nobody expected."""
+        """The servicer has raised what nobody expected. A code that it has set before stays."""
+        if self.ended:
+            return
         log.error("%s failed", self.head.path, exc_info=error)
-        if self.status is UNSET or self.status is StatusCode.OK:
-            self.end(StatusCode.UNKNOWN, f"Unexpected {type(error)}: {error}")
-        else:
-            self.end(self.code_or_ok(), self.words)
+        code = self.code_or_ok()
+        self.end(StatusCode.UNKNOWN if code is StatusCode.OK else code, f"Unexpected {type(error)}: {error}")
 
     # Answers
 
@@ -165,22 +168,17 @@ class ServerCall:
         body = self.encoded(message)
         if body is None:
             return
-        if self.initial is None and not self.trailing and not self.gzip and self.status is UNSET:
+        if self.initial is None and not self.trailing and not self.gzip and self.status is None:
             self.connection.core.respond(self.stream, HEAD, body, TRAILERS)
         else:
             self.send_head()
             self.connection.core.send_data(self.stream, body)
-            self.send_end(self.code_or_ok(), self.words)
+            self.send_end(self.code_or_ok(), "")
         self.finished()
 
     def encoded(self, message: Any) -> bytes | None:
-        """The message with its prefix; None where it is none, and the call has been ended for that."""
-        try:
-            payload: bytes = self.method.encode(message)
-        except Exception:
-            log.exception("the answer of %s cannot be encoded", self.head.path)
-            self.end(StatusCode.INTERNAL, WRITE_FAILED)
-            return None
+        """The message with its prefix; None where it is too large, and the call has been ended for that."""
+        payload: bytes = self.method.encode(message)
         size = len(payload)
         limit = self.connection.settings.send_limit
         if size > limit:
@@ -193,7 +191,7 @@ class ServerCall:
         return PREFIX.pack(0, size) + payload
 
     def code_or_ok(self) -> StatusCode:
-        return StatusCode.OK if self.status is UNSET else StatusCode(self.status)
+        return self.status or StatusCode.OK
 
     def send_head(self) -> None:
         if not self.head_sent:
@@ -202,12 +200,18 @@ class ServerCall:
             self.connection.core.send_headers(self.stream, block)
 
     def send_end(self, code: StatusCode, words: str) -> None:
-        core = self.connection.core
+        try:
+            block = self.end_block(code, words, self.trailing)
+        except ValueError as problem:
+            log.error("%s: %s", self.head.path, problem)
+            block = self.end_block(StatusCode.INTERNAL, "Invalid metadata", ())
+        self.connection.core.send_headers(self.stream, block, end_stream=True)
+
+    def end_block(self, code: StatusCode, words: str, trailing: Metadata) -> bytes:
         if self.head_sent or self.initial:
             self.send_head()
-            core.send_headers(self.stream, trailers_block(code, words, self.trailing), end_stream=True)
-        else:
-            core.send_headers(self.stream, only_trailers_block(code, words, self.trailing), end_stream=True)
+            return trailers_block(code, words, trailing)
+        return only_trailers_block(code, words, trailing)
 
     def end(self, code: StatusCode, words: str = "", trailing: Metadata | None = None) -> None:
         """End the call with a status. Nothing happens where it has ended."""
@@ -218,6 +222,7 @@ class ServerCall:
         self.status, self.words = code, words
         if code is StatusCode.OK:
             self.send_head()
+            words = ""
         self.send_end(code, words)
         self.finished()
 
@@ -239,9 +244,15 @@ class ServerCall:
         self.wake_reader()
         self.wake_writer()
         self.connection.call_ended()
-        if self.callbacks:
-            for callback in self.callbacks:
-                callback(self)
+        if self.task is not None:
+            self.task.add_done_callback(self.tell)
+        elif self.callbacks:
+            self.tell()
+
+    def tell(self, task: object = None) -> None:
+        """The servicer's method has ended, too: those who wanted to know are told."""
+        for callback in self.callbacks or ():
+            callback(self)
 
     def cancel(self) -> None:
         """The client has gone, or the stream has: nothing more can be said."""
@@ -274,124 +285,3 @@ class ServerCall:
     def wake_writer(self) -> None:
         if self.writer is not None and not self.writer.done():
             self.writer.set_result(None)
-
-    # The face of grpc.aio.ServicerContext
-
-    async def read(self) -> Any:
-        """The next request; grpc.aio.EOF after the last."""
-        requests = self.requests
-        if requests is None:
-            raise grpc.aio.UsageError("This is no stream of requests")
-        while not requests:
-            if self.requests_ended or self.ended:
-                return grpc.aio.EOF
-            self.reader = self.connection.loop.create_future()
-            await self.reader
-        message = requests.popleft()
-        self.queued -= len(message)
-        if self.withheld and self.queued < QUEUED_BYTES:
-            size, self.withheld = self.withheld, 0
-            self.give_back(size)
-        return self.method.parse(message)
-
-    async def messages(self) -> AsyncIterator[Any]:
-        """The requests as an iterator."""
-        while (message := await self.read()) is not grpc.aio.EOF:
-            yield message
-
-    async def write(self, message: Any) -> None:
-        """Send one answer of a stream; returns when there is room for another."""
-        if self.ended:
-            raise asyncio.InvalidStateError("RPC already finished.")
-        body = self.encoded(message)
-        if body is None:
-            raise grpc.aio.AbortError(WRITE_FAILED)
-        self.send_head()
-        connection, stream = self.connection, self.stream
-        connection.core.send_data(stream, body)
-        connection.schedule()
-        while stream.queued > QUEUED_BYTES or (connection.paused and not self.ended):
-            self.writer = connection.loop.create_future()
-            await self.writer
-        if connection.output > QUEUED_BYTES:
-            await asyncio.sleep(0)  # what was written leaves with the turn
-
-    async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
-        if self.head_sent:
-            raise grpc.aio.UsageError("Send initial metadata failed: already sent")
-        self.initial = tuple(initial_metadata)
-        self.send_head()
-        self.connection.schedule()
-
-    async def abort(self, code: StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
-        self.abort_now(code, details, trailing_metadata)
-
-    def abort_now(self, code: StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
-        if self.ended:
-            raise grpc.aio.UsageError("Abort already called!")
-        if code is StatusCode.OK:
-            log.error("abort() called with StatusCode.OK; returning UNKNOWN")
-            code, details = StatusCode.UNKNOWN, ""
-        self.end(code, details, tuple(trailing_metadata) or None)
-        raise grpc.aio.AbortError("Locally aborted.")
-
-    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
-        self.abort_now(status.code, status.details, status.trailing_metadata)
-
-    def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
-        self.trailing = tuple(trailing_metadata)
-
-    def trailing_metadata(self) -> Metadata:
-        return self.trailing
-
-    def invocation_metadata(self) -> Metadata:
-        return self.head.metadata
-
-    def set_code(self, code: StatusCode) -> None:
-        self.status = code
-
-    def code(self) -> StatusCode | int:
-        return self.status
-
-    def set_details(self, details: str) -> None:
-        self.words = details
-
-    def details(self) -> str:
-        return self.words
-
-    def set_compression(self, compression: grpc.Compression) -> None:
-        if self.head_sent:
-            raise RuntimeError("Compression setting must be specified before sending initial metadata")
-        self.gzip = compression is not grpc.Compression.NoCompression and "gzip" in self.head.accepts
-
-    def disable_next_message_compression(self) -> None:
-        self.next_plain = True
-
-    def peer(self) -> str:
-        return self.connection.peer
-
-    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        return self.connection.auth_context
-
-    def peer_identity_key(self) -> str | None:
-        return "x509_common_name" if "x509_common_name" in self.connection.auth_context else None
-
-    def peer_identities(self) -> Iterable[bytes] | None:
-        return self.connection.auth_context.get("x509_common_name")
-
-    def time_remaining(self) -> float | None:
-        return None if self.deadline is None else max(self.deadline - self.connection.loop.time(), 0.0)
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        if self.callbacks is None:
-            self.callbacks = []
-        self.callbacks.append(callback)
-
-    def cancelled(self) -> bool:
-        return self.is_cancelled
-
-    def done(self) -> bool:
-        return self.ended
-
-
-grpc.aio.ServicerContext.register(ServerCall)

@@ -28,7 +28,7 @@ from wire.events import (
     TrailersReceived,
 )
 from wire.frames import ErrorCode
-from wire.server_call import ServerCall
+from wire.servicer_context import ServerCall
 from wire.streams import Stream
 
 if TYPE_CHECKING:
@@ -188,6 +188,8 @@ class ServerConnection(asyncio.Protocol):
         server.calls += 1
         timeout_s = head.timeout_s
         call = stream.owner = ServerCall(self, stream, head, None if timeout_s is None else now + timeout_s)
+        if server.compression is not None:
+            call.compress(server.compression)
         if timeout_s is not None:
             server.watch(call)
         if head.method.starts_at_once:

@@ -1,0 +1,147 @@
+"""What a servicer sees of its call: the face of grpc.aio's ServicerContext."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+import grpc
+from grpc import StatusCode
+
+from wire.answers import Metadata
+from wire.server_call import QUEUED_BYTES, Call
+
+CODE_OF_NUMBER = {code.value[0]: code for code in StatusCode}
+log = logging.getLogger("wire")
+
+
+class ServerCall(Call):
+    """Reading, writing, metadata and the end, under grpcio's names."""
+
+    async def read(self) -> Any:
+        """The next request; grpc.aio.EOF after the last."""
+        requests = self.requests
+        if requests is None:
+            raise grpc.aio.UsageError("This is no stream of requests")
+        while not requests:
+            if self.requests_ended or self.ended:
+                return grpc.aio.EOF
+            self.reader = self.connection.loop.create_future()
+            await self.reader
+        message = requests.popleft()
+        self.queued -= len(message)
+        if self.withheld and self.queued < QUEUED_BYTES:
+            size, self.withheld = self.withheld, 0
+            self.give_back(size)
+        return self.method.parse(message)
+
+    async def messages(self) -> AsyncIterator[Any]:
+        """The requests as an iterator."""
+        while (message := await self.read()) is not grpc.aio.EOF:
+            yield message
+
+    async def write(self, message: Any) -> None:
+        """Send one answer of a stream; returns when there is room for another."""
+        if self.ended:
+            raise asyncio.InvalidStateError("RPC already finished.")
+        body = self.encoded(message)
+        if body is None:
+            raise grpc.aio.AbortError(self.words)
+        self.send_head()
+        connection, stream = self.connection, self.stream
+        connection.core.send_data(stream, body)
+        connection.schedule()
+        while stream.queued > QUEUED_BYTES or (connection.paused and not self.ended):
+            self.writer = connection.loop.create_future()
+            await self.writer
+        if connection.output > QUEUED_BYTES:
+            await asyncio.sleep(0)  # what was written leaves with the turn
+
+    async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+        if self.head_sent:
+            raise grpc.aio.UsageError("Send initial metadata failed: already sent")
+        self.initial = tuple(initial_metadata)
+        self.send_head()
+        self.connection.schedule()
+
+    async def abort(self, code: StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
+        self.abort_now(code, details, trailing_metadata)
+
+    def abort_now(self, code: StatusCode | int, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
+        if self.ended:
+            raise grpc.aio.UsageError("Abort already called!")
+        status = status_code(code)
+        if status is StatusCode.OK:
+            log.error("abort() called with StatusCode.OK; returning UNKNOWN")
+            status, details = StatusCode.UNKNOWN, ""
+        self.end(status, details or self.words, tuple(trailing_metadata) or None)
+        raise grpc.aio.AbortError("Locally aborted.")
+
+    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        self.abort_now(status.code, status.details, status.trailing_metadata)
+
+    def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
+        self.trailing = tuple(trailing_metadata)
+
+    def trailing_metadata(self) -> Metadata:
+        return self.trailing
+
+    def invocation_metadata(self) -> Metadata:
+        return self.head.metadata
+
+    def set_code(self, code: StatusCode | int) -> None:
+        self.status = status_code(code)
+
+    def code(self) -> StatusCode | None:
+        return self.status
+
+    def set_details(self, details: str) -> None:
+        self.words = details
+
+    def details(self) -> str:
+        return self.words
+
+    def set_compression(self, compression: grpc.Compression) -> None:
+        if self.head_sent:
+            raise RuntimeError("Compression setting must be specified before sending initial metadata")
+        self.compress(compression)
+
+    def disable_next_message_compression(self) -> None:
+        self.next_plain = True
+
+    def peer(self) -> str:
+        return self.connection.peer
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        return self.connection.auth_context
+
+    def peer_identity_key(self) -> str | None:
+        return "x509_common_name" if "x509_common_name" in self.connection.auth_context else None
+
+    def peer_identities(self) -> Iterable[bytes] | None:
+        return self.connection.auth_context.get("x509_common_name")
+
+    def time_remaining(self) -> float | None:
+        return None if self.deadline is None else max(self.deadline - self.connection.loop.time(), 0.0)
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        if self.callbacks is None:
+            self.callbacks = []
+        self.callbacks.append(callback)
+
+    def cancelled(self) -> bool:
+        return self.is_cancelled and self.done()
+
+    def done(self) -> bool:
+        """Whether the call has ended and the servicer's method with it."""
+        return self.ended and (self.task is None or self.task.done())
+
+
+def status_code(code: StatusCode | int) -> StatusCode:
+    """A code, or its number; UNKNOWN for what is neither."""
+    return code if isinstance(code, StatusCode) else CODE_OF_NUMBER.get(code, StatusCode.UNKNOWN)
+
+
+grpc.aio.ServicerContext.register(ServerCall)
