@@ -259,7 +259,7 @@ class ClientCall:
         for message in messages[-1:]:
             self.on_message(message, size)
         if fault is not None:
-            self.abort(fault.status_code, fault.words)
+            self.settle(Ending(fault.status_code, fault.words), ErrorCode.CANCEL)
 
     def on_message(self, message: bytes, size: int) -> None:
         self.inbox.append((message, size))
@@ -307,11 +307,11 @@ class ClientCall:
     def expire(self) -> None:
         self.abort(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
-    def settle(self, ending: Ending) -> None:
+    def settle(self, ending: Ending, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
         """The status is known. What has come before it can still be read."""
         if self.ending is None:
             self.ending = ending
-            self.release(ErrorCode.NO_ERROR)
+            self.release(code)
             if not self.inbox:
                 self.finish()
             elif self.waiters is not None:
@@ -340,12 +340,18 @@ class ClientCall:
 
     def finish(self) -> None:
         self.over = True
-        if self.callbacks is not None:
-            for callback in self.callbacks:
-                self.link.loop.call_soon(callback, self)
-            self.callbacks = None
+        callbacks, self.callbacks = self.callbacks, None
+        for callback in callbacks or ():
+            self.tell(callback)
         if self.waiters is not None:
             self.wake()
+
+    def tell(self, callback: Callable[[Any], None]) -> None:
+        """A callback that fails is its owner's affair, not the connection's."""
+        try:
+            callback(self)
+        except Exception as error:
+            self.link.loop.call_exception_handler({"message": f"{callback!r} has failed", "exception": error})
 
 
 @lru_cache(256)

@@ -71,10 +71,10 @@ class OneResponse(ClientCall):
         if size and self.line is not None and self.stream is not None:
             self.line.give_back(self.stream, size)
 
-    def settle(self, ending: Ending) -> None:
+    def settle(self, ending: Ending, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
         if ending.code is StatusCode.OK and self.answer is None:
             ending = MESSAGES_FOR_ONE
-        super().settle(ending)
+        super().settle(ending, code)
 
     def __await__(self) -> Generator[Any, None, Any]:
         while self.ending is None:

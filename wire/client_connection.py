@@ -41,7 +41,7 @@ class ClientConnection(asyncio.Protocol):
         self.link = link
         self.loop = loop
         self.settings = settings
-        self.core = Connection(is_client=True)
+        self.core = Connection(is_client=True, limits=settings.limits)
         self.ready: asyncio.Future[None] = loop.create_future()
         self.transport: asyncio.Transport | None = None
         self.flushing = False

@@ -55,7 +55,7 @@ class Method:
         key = (pairs, gzip)
         block = self.blocks.get(key)
         if block is None:
-            block = self.encoded(pairs, gzip)
+            block = self.encoded(tuple(grpc.aio.Metadata(*pairs)), gzip)  # which brings those of one key together
             if len(self.blocks) == CACHED_BLOCKS:
                 self.blocks.clear()
             self.blocks[key] = block

@@ -73,7 +73,8 @@ def read_ending(block: Block) -> Ending | None:
     status = status_of(block.fields)
     if status is None:
         return None
+    code, details = status
     try:
-        return Ending(*status, from_fields(block.fields))
+        return Ending(code, "" if code is StatusCode.OK else details, from_fields(block.fields))
     except ValueError as error:
         return Ending(StatusCode.INTERNAL, str(error))

@@ -8,6 +8,8 @@ from typing import Any
 import grpc
 from msgspec import Struct
 
+from wire.limits import Limits
+
 UNLIMITED = 1 << 62
 
 
@@ -26,6 +28,7 @@ class Settings(Struct, frozen=True):
     authority: str = ""
     tls_name: str = ""
     gzip: bool = False
+    limits: Limits = Limits()
 
 
 def settings_of(options: Iterable[tuple[str, Any]], compression: grpc.Compression | None) -> Settings:
@@ -53,7 +56,14 @@ def settings_of(options: Iterable[tuple[str, Any]], compression: grpc.Compressio
         authority=given.get("grpc.default_authority", ""),
         tls_name=given.get("grpc.ssl_target_name_override", ""),
         gzip=is_gzip(compression),
+        limits=Limits(header_list=metadata_limit(given, default.limits.header_list)),
     )
+
+
+def metadata_limit(given: dict[str, Any], default: int) -> int:
+    """The hard limit; where only the soft one is given, a quarter above it, as gRPC has it."""
+    soft = given.get("grpc.max_metadata_size", 0)
+    return int(given.get("grpc.absolute_max_metadata_size", max(default, soft * 5 // 4)))
 
 
 def is_gzip(compression: grpc.Compression | None) -> bool:

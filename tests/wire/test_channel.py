@@ -1,0 +1,256 @@
+"""Our channel against grpcio's server: what a caller sees, and how it bears what servers and networks do."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import trustme
+from grpc import ChannelConnectivity, StatusCode
+
+import wire
+from tests.wire.services import SERVICE, Service, ask
+from wire.channel import Channel
+from wire.client_target import Address, target_of
+
+SOON = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100))
+ECHO = f"/{SERVICE}/Echo"
+
+
+@asynccontextmanager
+async def serving(address: str = "127.0.0.1:0", credentials: Any = None, options: Any = ()) -> AsyncIterator[Any]:
+    """grpcio's server with the tests' service, and the port it has."""
+    service = Service()
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *options])
+    server.add_generic_rpc_handlers((service.handlers({}),))
+    port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
+    await server.start()
+    try:
+        yield service, port
+    finally:
+        await server.stop(None)
+
+
+@asynccontextmanager
+async def linked(options: Any = (), **server: Any) -> AsyncIterator[tuple[Service, Channel]]:
+    async with (
+        serving(**server) as (service, port),
+        wire.insecure_channel(f"127.0.0.1:{port}", options=[*SOON, *options]) as channel,
+    ):
+        yield service, channel
+
+
+async def refusal(call: Any) -> StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return refused.value.code()
+
+
+# Targets
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses", "authority"),
+    [
+        ("localhost:1", [Address("localhost", 1)], "localhost:1"),
+        ("localhost", [Address("localhost", 443)], "localhost"),
+        ("dns:///a.b:2", [Address("a.b", 2)], "a.b:2"),
+        ("dns:a.b:2", [Address("a.b", 2)], "a.b:2"),
+        ("ipv4:1.2.3.4:5,6.7.8.9:10", [Address("1.2.3.4", 5), Address("6.7.8.9", 10)], "1.2.3.4:5"),
+        ("ipv6:[::1]:5", [Address("::1", 5)], "[::1]:5"),
+        ("[::1]:5", [Address("::1", 5)], "[::1]:5"),
+        ("unix:a/b", [Address(path="a/b")], "localhost"),
+        ("unix:///a/b", [Address(path="/a/b")], "localhost"),
+    ],
+)
+def test_a_target_names_its_addresses_and_the_authority(text: str, addresses: list[Address], authority: str) -> None:
+    target = target_of(text)
+    assert (list(target.addresses), target.authority) == (addresses, authority)
+
+
+@pytest.mark.parametrize("text", ["", ":1", "a:b", "xds:///a", "unix:"])
+def test_what_is_no_target_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        target_of(text)
+
+
+# Calls
+
+
+async def test_all_four_kinds_of_call() -> None:
+    async with linked() as (_, channel):
+        assert await channel.unary_unary(ECHO)(b"one") == b"one"
+        sizes = [len(m) async for m in channel.unary_stream(f"/{SERVICE}/Output")(ask(1, 0, 100_000))]
+        assert sizes == [1, 0, 100_000]
+        requests = iter([ask(payload=b"abc"), ask(payload=b"de")])
+        assert await channel.stream_unary(f"/{SERVICE}/Input")(requests) == b"5"
+        duplex = channel.stream_stream(f"/{SERVICE}/Duplex")()
+        for size in (3, 300_000):
+            await duplex.write(ask(size))
+            assert len(await duplex.read()) == size
+        await duplex.done_writing()
+        assert await duplex.read() is grpc.aio.EOF
+        assert await duplex.code() is StatusCode.OK
+
+
+async def test_more_than_the_windows_hold_waits_for_its_reader() -> None:
+    async with linked() as (_, channel):
+        call = channel.stream_stream(f"/{SERVICE}/Duplex")()
+        sizes = [200_000] * 20
+        for size in sizes:
+            await call.write(ask(size))
+        assert [len(await call.read()) for _ in sizes] == sizes
+        call.cancel()
+
+
+async def test_gzip_goes_both_ways() -> None:
+    async with (
+        serving() as (_, port),
+        wire.insecure_channel(f"127.0.0.1:{port}", compression=grpc.Compression.Gzip) as channel,
+    ):
+        assert await channel.unary_unary(ECHO)(b"a" * 50_000) == b"a" * 50_000
+
+
+async def test_messages_beyond_the_limits_are_refused() -> None:
+    options = [("grpc.max_send_message_length", 100), ("grpc.max_receive_message_length", 50)]
+    async with linked(options) as (_, channel):
+        assert await refusal(channel.unary_unary(ECHO)(bytes(101))) is StatusCode.RESOURCE_EXHAUSTED
+        assert await refusal(channel.unary_unary(ECHO)(bytes(51))) is StatusCode.RESOURCE_EXHAUSTED
+        assert await channel.unary_unary(ECHO)(bytes(50)) == bytes(50)
+
+
+async def test_a_deadline_ends_the_call_on_both_sides() -> None:
+    async with linked() as (service, channel):
+        assert await refusal(channel.unary_unary(f"/{SERVICE}/Hang")(b"", timeout=0.1)) is StatusCode.DEADLINE_EXCEEDED
+        await asyncio.wait_for(service.cancelled.wait(), 5)
+
+
+async def test_cancelling_the_awaiting_task_cancels_the_call() -> None:
+    async with linked() as (service, channel):
+        call = channel.unary_unary(f"/{SERVICE}/Hang")(b"")
+        task = asyncio.ensure_future(call)
+        await service.entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert call.cancelled()
+        await asyncio.wait_for(service.cancelled.wait(), 5)
+
+
+async def test_a_stream_that_nobody_holds_is_cancelled() -> None:
+    async with linked() as (service, channel):
+        call = channel.unary_stream(f"/{SERVICE}/HangStream")(b"")
+        assert await call.read() == b"first"
+        await service.entered.wait()
+        del call
+        gc.collect()
+        await asyncio.wait_for(service.cancelled.wait(), 5)
+
+
+async def test_a_callback_that_fails_harms_no_other_call() -> None:
+    async with linked() as (_, channel):
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        call = channel.unary_unary(ECHO)(b"x")
+        call.add_done_callback(lambda ended: ended.no_such_thing)
+        try:
+            assert await call == b"x"
+        finally:
+            asyncio.get_running_loop().set_exception_handler(None)
+        assert await channel.unary_unary(ECHO)(b"y") == b"y"
+
+
+# The link
+
+
+async def test_a_channel_connects_at_the_first_call_and_knows_its_state() -> None:
+    async with linked() as (_, channel):
+        assert channel.get_state() is ChannelConnectivity.IDLE
+        await asyncio.wait_for(channel.channel_ready(), 5)
+        assert channel.get_state() is ChannelConnectivity.READY
+    assert channel.get_state() is ChannelConnectivity.SHUTDOWN
+    with pytest.raises(grpc.aio.UsageError):
+        channel.unary_unary(ECHO)(b"")
+
+
+async def test_without_a_server_calls_fail_unless_they_wait_and_waiting_ones_find_it_when_it_comes() -> None:
+    async with serving() as (_, port):
+        pass
+    async with wire.insecure_channel(f"127.0.0.1:{port}", options=SOON) as channel:
+        echo = channel.unary_unary(ECHO)
+        assert await refusal(echo(b"")) is StatusCode.UNAVAILABLE
+        assert channel.get_state() is ChannelConnectivity.TRANSIENT_FAILURE
+        waiting = echo(b"patience", wait_for_ready=True)
+        assert await refusal(echo(b"", wait_for_ready=True, timeout=0.05)) is StatusCode.DEADLINE_EXCEEDED
+        async with serving(f"127.0.0.1:{port}"):
+            assert await asyncio.wait_for(waiting, 5) == b"patience"
+
+
+async def test_a_server_that_comes_back_is_found_again() -> None:
+    async with serving() as (service, port):
+        channel = wire.insecure_channel(f"127.0.0.1:{port}", options=SOON)
+        lost = channel.unary_unary(f"/{SERVICE}/Hang")(b"")
+        await service.entered.wait()
+    assert await refusal(lost) is StatusCode.UNAVAILABLE
+    async with serving(f"127.0.0.1:{port}"), channel:
+        assert await asyncio.wait_for(channel.unary_unary(ECHO)(b"again", wait_for_ready=True), 5) == b"again"
+
+
+async def test_calls_above_the_stream_limit_wait_for_their_turn() -> None:
+    async with (
+        serving(options=[("grpc.max_concurrent_streams", 2)]) as (service, port),
+        wire.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        hanging = [channel.unary_unary(f"/{SERVICE}/Hang")(b"%d" % number) for number in range(2)]
+        await service.entered.wait()
+        queued = [channel.unary_unary(ECHO)(b"%d" % number) for number in range(20)]
+        assert await refusal(channel.unary_unary(ECHO)(b"", timeout=0.05)) is StatusCode.DEADLINE_EXCEEDED
+        hanging[0].cancel()
+        assert await asyncio.gather(*queued) == [b"%d" % number for number in range(20)]
+
+
+async def test_close_with_grace_lets_calls_end_and_without_cancels_them() -> None:
+    async with linked() as (service, channel):
+        call = channel.unary_unary(f"/{SERVICE}/Hang")(b"x")
+        await service.entered.wait()
+        closing = asyncio.ensure_future(channel.close(5))
+        service.released.set()
+        assert await call == b"x"
+        await closing
+    async with linked() as (service, channel):
+        call = channel.unary_unary(f"/{SERVICE}/Hang")(b"x")
+        await service.entered.wait()
+        await channel.close()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+async def test_a_unix_socket(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/s"
+    async with serving(address), wire.insecure_channel(address) as channel:
+        assert await channel.unary_unary(ECHO)(b"x") == b"x"
+
+
+async def test_tls_and_mutual_tls() -> None:
+    authority = trustme.CA()
+    certificate, own = authority.issue_cert("localhost"), authority.issue_cert("client")
+    roots = authority.cert_pem.bytes()
+    pair, own_pair = ((c.private_key_pem.bytes(), c.cert_chain_pems[0].bytes()) for c in (certificate, own))
+    for mutual in (False, True):
+        theirs = grpc.ssl_server_credentials([pair], roots if mutual else None, mutual)
+        ours = wire.ssl_channel_credentials(roots, *(own_pair if mutual else (None, None)))
+        async with (
+            serving(credentials=theirs) as (_, port),
+            wire.secure_channel(f"localhost:{port}", ours, options=SOON) as channel,
+            wire.secure_channel(f"127.0.0.1:{port}", ours, options=SOON) as misnamed,
+            wire.secure_channel(f"localhost:{port}", wire.ssl_channel_credentials(), options=SOON) as distrustful,
+        ):
+            assert await channel.unary_unary(ECHO)(b"x") == b"x"
+            assert await refusal(misnamed.unary_unary(ECHO)(b"x")) is StatusCode.UNAVAILABLE
+            assert await refusal(distrustful.unary_unary(ECHO)(b"x")) is StatusCode.UNAVAILABLE

@@ -1,0 +1,157 @@
+"""Our channel against servers that do what grpcio's does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from grpc import ChannelConnectivity, StatusCode
+
+import wire
+from tests.wire.test_channel import ECHO, SOON, refusal
+from wire.channel import Channel
+from wire.connection import Connection
+from wire.events import DataReceived, Event, HeadersReceived
+from wire.frames import SETTINGS, ErrorCode, Setting, frame, settings_frame
+from wire.hpack import encode
+from wire.messages import message_bytes
+
+
+class Scripted(asyncio.Protocol):
+    """A server that answers each event with what a test says; `seen` counts the requests of all its connections."""
+
+    def __init__(self, script: Callable[[Scripted, Event], None]) -> None:
+        self.script = script
+        self.core = Connection(is_client=False)
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.core.start()
+
+    def data_received(self, data: bytes) -> None:
+        for event in self.core.receive(data, 0.0):
+            self.script(self, event)
+        self.transport.write(self.core.take())
+
+    def answer(self, event: Any, message: bytes = b"answer") -> None:
+        head = encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
+        self.core.respond(event.stream, head, message_bytes(message), encode([(b"grpc-status", b"0")]))
+        self.transport.write(self.core.take())
+
+
+@asynccontextmanager
+async def scripted(script: Callable[[Scripted, Event], None], options: Any = ()) -> AsyncIterator[Channel]:
+    server = await asyncio.get_running_loop().create_server(lambda: Scripted(script), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with wire.insecure_channel(f"127.0.0.1:{port}", options=[*SOON, *options]) as channel:
+        yield channel
+    server.close()
+
+
+@pytest.mark.parametrize("way", ["REFUSED_STREAM", "GOAWAY"])
+async def test_a_call_that_the_server_has_not_looked_at_is_made_once_more(way: str) -> None:
+    seen: list[Any] = []
+
+    def script(server: Scripted, event: Event) -> None:
+        if isinstance(event, HeadersReceived):
+            seen.append(event)
+            if len(seen) > 1:
+                server.answer(event)
+            elif way == "GOAWAY":
+                server.core.go_away(0, ErrorCode.NO_ERROR)
+            else:
+                server.core.reset(event.stream, ErrorCode.REFUSED_STREAM)
+
+    async with scripted(script) as channel:
+        assert await asyncio.wait_for(channel.unary_unary(ECHO)(b"x"), 5) == b"answer"
+        assert len(seen) == 2
+
+
+async def test_a_call_that_is_refused_twice_fails() -> None:
+    def script(server: Scripted, event: Event) -> None:
+        if isinstance(event, HeadersReceived):
+            server.core.reset(event.stream, ErrorCode.REFUSED_STREAM)
+
+    async with scripted(script) as channel:
+        assert await refusal(channel.unary_unary(ECHO)(b"x")) is StatusCode.UNAVAILABLE
+
+
+async def test_goaway_lets_what_has_begun_end_and_sends_what_is_new_elsewhere() -> None:
+    ends: list[Callable[[], None]] = []
+    servers: list[Scripted] = []
+
+    def script(server: Scripted, event: Event) -> None:
+        if server not in servers:
+            servers.append(server)
+        if isinstance(event, DataReceived):
+            if server is servers[0]:
+                server.core.go_away(event.stream.id, ErrorCode.NO_ERROR)
+                ends.append(lambda: server.answer(event, b"old"))
+            else:
+                server.answer(event, b"new")
+
+    async with scripted(script) as channel:
+        old = channel.unary_unary(ECHO)(b"x")
+        while channel.get_state() is not ChannelConnectivity.READY:
+            await channel.wait_for_state_change(channel.get_state())
+        await asyncio.wait_for(channel.wait_for_state_change(ChannelConnectivity.READY), 5)
+        assert await asyncio.wait_for(channel.unary_unary(ECHO)(b"y"), 5) == b"new"
+        ends[0]()
+        assert await asyncio.wait_for(old, 5) == b"old"
+
+
+async def test_a_silent_server_is_given_up_by_keepalive() -> None:
+    def script(server: Scripted, event: Event) -> None:
+        if isinstance(event, DataReceived):
+            server.core.receive = lambda data, now: []  # type: ignore[method-assign]  # deaf from now on
+
+    options = [("grpc.keepalive_time_ms", 50), ("grpc.keepalive_timeout_ms", 50)]
+    async with scripted(script, options) as channel:
+        call = channel.unary_unary(ECHO)(b"x")
+        assert await asyncio.wait_for(refusal(call), 5) is StatusCode.UNAVAILABLE
+        assert "watchdog" in await call.details()
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", frame(SETTINGS, 0, 1), b""])
+async def test_what_is_no_http2_server_is_a_failure_to_connect(said: bytes) -> None:
+    class Other(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            transport.write(said)
+            if not said:
+                transport.close()
+
+    server = await asyncio.get_running_loop().create_server(Other, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with wire.insecure_channel(f"127.0.0.1:{port}", options=SOON) as channel:
+        assert await asyncio.wait_for(refusal(channel.unary_unary(ECHO)(b"x")), 5) is StatusCode.UNAVAILABLE
+    server.close()
+
+
+async def test_an_answer_that_is_not_grpc_is_told_by_its_http_status() -> None:
+    def script(server: Scripted, event: Event) -> None:
+        if isinstance(event, HeadersReceived):
+            server.core.send_headers(event.stream, encode([(b":status", b"503")]), end_stream=True)
+
+    async with scripted(script) as channel:
+        assert await refusal(channel.unary_unary(ECHO)(b"x")) is StatusCode.UNAVAILABLE
+
+
+async def test_a_limit_of_streams_that_shrinks_is_kept() -> None:
+    """Of ten calls on a connection that allows one at a time, no two are open at once."""
+    most = 0
+
+    def script(server: Scripted, event: Event) -> None:
+        nonlocal most
+        if isinstance(event, DataReceived):
+            most = max(most, len(server.core.streams))
+            server.answer(event)
+            server.core.out.append(settings_frame({Setting.MAX_CONCURRENT_STREAMS: 1}))
+
+    async with scripted(script) as channel:
+        echo = channel.unary_unary(ECHO)
+        await echo(b"first")
+        assert await asyncio.gather(*(echo(b"x") for _ in range(10))) == [b"answer"] * 10
+        assert most == 1
