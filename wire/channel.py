@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -62,8 +61,7 @@ class Channel(grpc.aio.Channel):
             for end in ends:
                 end.cancel()
         for call in calls:
-            with suppress(ReferenceError):
-                call.cancel()
+            call.cancel()
         link.shut()
         if line is not None:
             await asyncio.sleep(0)  # what is written leaves

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
-from weakref import proxy
+from weakref import ref
 
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
@@ -75,8 +75,10 @@ class ClientCall:
             return
         self.link.submit(self)
         if not self.over:
-            me = self if self.held else proxy(self)
-            self.timer = loop.call_later(min(timeout, LONGEST_TIMER_S), ClientCall.expire, me)
+            self.timer = loop.call_later(min(timeout, LONGEST_TIMER_S), expire, ref(self))
+
+    def alive(self) -> ClientCall | None:
+        return self
 
     # What the application asks
 
@@ -305,6 +307,7 @@ class ClientCall:
     # Ends
 
     def expire(self) -> None:
+        """The deadline has come."""
         self.abort(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
     def settle(self, ending: Ending, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
@@ -352,6 +355,12 @@ class ClientCall:
             callback(self)
         except Exception as error:
             self.link.loop.call_exception_handler({"message": f"{callback!r} has failed", "exception": error})
+
+
+def expire(call: ref[ClientCall]) -> None:
+    """A timer keeps no call alive."""
+    if (alive := call()) is not None:
+        alive.expire()
 
 
 @lru_cache(256)

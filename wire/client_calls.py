@@ -64,12 +64,12 @@ class OneResponse(ClientCall):
         return await super().initial_metadata()
 
     def on_message(self, message: bytes, size: int) -> None:
-        if self.answer is not None:
-            self.abort(MESSAGES_FOR_ONE.code, MESSAGES_FOR_ONE.details)
-            return
-        self.answer = message
         if size and self.line is not None and self.stream is not None:
             self.line.give_back(self.stream, size)
+        if self.answer is None:
+            self.answer = message
+        else:
+            self.abort(MESSAGES_FOR_ONE.code, MESSAGES_FOR_ONE.details)
 
     def settle(self, ending: Ending, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
         if ending.code is StatusCode.OK and self.answer is None:
@@ -141,8 +141,10 @@ class ManyResponses(ClientCall):
         return self.decoded(message)
 
     def __del__(self) -> None:
-        if not self.over and not self.link.loop.is_closed():
-            self.abort(StatusCode.CANCELLED, COLLECTED)
+        loop = self.link.loop
+        if not self.over and not loop.is_closed():
+            # Whatever thread collects: the loop's own is to end it.
+            loop.call_soon_threadsafe(self.abort, StatusCode.CANCELLED, COLLECTED)
 
 
 class ManyRequests(ClientCall):

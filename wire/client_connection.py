@@ -6,10 +6,11 @@ Whatever a turn of the loop has to say leaves in one write at its end.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
-from weakref import proxy
 
 from wire.client_settings import Settings
+from wire.client_tether import Tether
 from wire.connection import Connection
 from wire.events import (
     ConnectionFailed,
@@ -76,7 +77,7 @@ class ClientConnection(asyncio.Protocol):
         self.after_change()
 
     def take_data(self, event: DataReceived) -> None:
-        call: ClientCall | None = event.stream.owner
+        call: ClientCall | Tether | None = event.stream.owner
         if call is not None:
             call.on_data(event.data, event.size, event.end_stream)
         elif event.size:
@@ -129,7 +130,7 @@ class ClientConnection(asyncio.Protocol):
         self.core.streams.clear()
         for stream in streams:
             stream.closed = True
-            call: ClientCall | None = stream.owner
+            call: ClientCall | Tether | None = stream.owner
             if call is not None:
                 call.on_lost(self.failure, unsent=stream.id > self.flushed_id)
 
@@ -174,7 +175,7 @@ class ClientConnection(asyncio.Protocol):
         """NoStreams."""
         core = self.core
         stream = core.open_stream()
-        stream.owner = call if call.held else proxy(call)
+        stream.owner = call if call.held else Tether(call, partial(self.give_back, stream))
         call.stream, call.line = stream, self
         call.on_open(core, stream)
         if not self.flushing:

@@ -88,7 +88,8 @@ class Link:
 
     def calls(self) -> list[ClientCall]:
         """All that are not over."""
-        begun = [stream.owner for line in self.lines for stream in line.core.streams.values()]
+        owners = [stream.owner for line in self.lines for stream in line.core.streams.values()]
+        begun = [owner.alive() for owner in owners if owner is not None]
         return [*self.waiting, *(call for call in begun if call is not None)]
 
     # Connections
