@@ -33,7 +33,14 @@ class Access:
         self.monotonic = monotonic
 
     def account(self, context: Context) -> int:
-        return self.authenticator.account(context.invocation_metadata() or ())
+        """Who calls. On our own wire the key's hash is kept with the block of header fields that it came in."""
+        memo: dict[str, bytes] | None = getattr(context, "memo", None)
+        hashed = None if memo is None else memo.get("key_hash")
+        if hashed is None:
+            hashed = self.authenticator.hash_of(context.invocation_metadata() or ())
+            if memo is not None:
+                memo["key_hash"] = hashed
+        return self.authenticator.account(hashed)
 
     def operator(self, context: Context) -> int:
         account = self.account(context)

@@ -104,10 +104,13 @@ class Authenticator:
         # From a key's text to its hash, never to the account: a key that is replaced stops working at once.
         self.known: dict[str, bytes] = {}
 
-    def account(self, metadata: Metadata) -> int:
-        """The account whose key is in `x-api-key`, or in `authorization: Bearer KEY`. Refused: UNAUTHENTICATED."""
+    def hash_of(self, metadata: Metadata) -> bytes:
+        """The hash of the key in `x-api-key`, or in `authorization: Bearer KEY`. Refused: UNAUTHENTICATED."""
         key = presented_key(metadata)
-        hashed = self.known.get(key) or self.remember(key)
+        return self.known.get(key) or self.remember(key)
+
+    def account(self, hashed: bytes) -> int:
+        """The account whose key has this hash. Refused: UNAUTHENTICATED."""
         account = self.exchange.account_by_key.get(hashed)
         if account is None:
             raise unauthenticated()

@@ -45,7 +45,6 @@ class Call:
     assembler: Assembler | None = None
     has_begun = False
     task: asyncio.Task[Any] | None = None
-    timer: asyncio.TimerHandle | None = None
     requests: deque[bytes] | None = None  # of a streaming call
     queued = 0  # bytes of them
     withheld = 0  # bytes of window that are not given back
@@ -60,6 +59,7 @@ class Call:
         self.connection = connection
         self.stream = stream
         self.head = head
+        self.memo = head.memo
         self.method = head.method
         self.deadline = deadline
 
@@ -169,7 +169,14 @@ class Call:
         if body is None:
             return
         if self.initial is None and not self.trailing and not self.gzip and self.status is None:
-            self.connection.core.respond(self.stream, HEAD, body, TRAILERS)
+            connection, stream = self.connection, self.stream
+            connection.core.respond(stream, HEAD, body, TRAILERS)
+            if stream.closed and self.task is None and self.callbacks is None:
+                # Nothing is left to be let go of.
+                self.ended = True
+                connection.call_ended()
+                connection.schedule()
+                return
         else:
             self.send_head()
             self.connection.core.send_data(self.stream, body)
@@ -239,8 +246,6 @@ class Call:
 
     def let_go(self) -> None:
         self.ended = True
-        if self.timer is not None:
-            self.timer.cancel()
         self.wake_reader()
         self.wake_writer()
         self.connection.call_ended()

@@ -118,9 +118,9 @@ def test_a_key_is_known_by_x_api_key_or_as_a_bearer(exchange: Exchange, keyring:
     authenticator, key = Authenticator(exchange), keyring.key("demo")
     demo = exchange.named_accounts["demo"]
     for _ in range(2):
-        assert authenticator.account([("user-agent", "x"), ("x-api-key", key)]) == demo
-        assert authenticator.account([("authorization", f"Bearer {key}")]) == demo
-        assert authenticator.account([("authorization", f"bearer {key}")]) == demo
+        assert authenticator.account(authenticator.hash_of([("user-agent", "x"), ("x-api-key", key)])) == demo
+        assert authenticator.account(authenticator.hash_of([("authorization", f"Bearer {key}")])) == demo
+        assert authenticator.account(authenticator.hash_of([("authorization", f"bearer {key}")])) == demo
 
 
 @pytest.mark.parametrize(
@@ -142,17 +142,19 @@ def test_every_other_credential_is_refused_in_the_same_words(
     exchange: Exchange, metadata: list[tuple[str, str | bytes]]
 ) -> None:
     authenticator = Authenticator(exchange)
-    refused = refusal(lambda: authenticator.account(metadata))
+    refused = refusal(lambda: authenticator.account(authenticator.hash_of(metadata)))
     assert (refused.reason, refused.message, refused.details) == (v1.UNAUTHENTICATED, "A valid API key is needed", {})
     assert authenticator.known == {}
 
 
 def test_a_key_that_is_replaced_stops_working_at_once(exchange: Exchange, keyring: Keyring) -> None:
     authenticator, old, new = Authenticator(exchange), keyring.key("demo"), new_key()
-    account = authenticator.account([("x-api-key", old)])
+    account = authenticator.account(authenticator.hash_of([("x-api-key", old)]))
     exchange.apply(100, 100, PutAccount("demo", "trader", key_hash=key_hash(new)))
-    assert refusal(lambda: authenticator.account([("x-api-key", old)])).reason == v1.UNAUTHENTICATED
-    assert authenticator.account([("x-api-key", new)]) == account
+    assert (
+        refusal(lambda: authenticator.account(authenticator.hash_of([("x-api-key", old)]))).reason == v1.UNAUTHENTICATED
+    )
+    assert authenticator.account(authenticator.hash_of([("x-api-key", new)])) == account
 
 
 def test_the_keys_that_are_remembered_are_bounded(
@@ -161,7 +163,7 @@ def test_the_keys_that_are_remembered_are_bounded(
     monkeypatch.setattr(auth, "KNOWN_KEYS", 2)
     authenticator = Authenticator(exchange)
     for name, number in exchange.named_accounts.items():
-        assert authenticator.account([("x-api-key", keyring.key(name))]) == number
+        assert authenticator.account(authenticator.hash_of([("x-api-key", keyring.key(name))])) == number
         assert len(authenticator.known) <= 2
 
 
