@@ -7,10 +7,14 @@ from typing import Any
 
 import grpc
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wire.limits import Limits
 
 UNLIMITED = 1 << 62
+# A server that one has chosen is trusted more than a client that comes by; and grpcio's under load sends window updates
+# of a few bytes by the thousand.
+PATIENCE = 100_000
 
 
 class Settings(Struct, frozen=True):
@@ -28,7 +32,7 @@ class Settings(Struct, frozen=True):
     authority: str = ""
     tls_name: str = ""
     gzip: bool = False
-    limits: Limits = Limits()
+    limits: Limits = Limits(nuisances=PATIENCE, nuisance_rate=PATIENCE)
 
 
 def settings_of(options: Iterable[tuple[str, Any]], compression: grpc.Compression | None) -> Settings:
@@ -56,7 +60,7 @@ def settings_of(options: Iterable[tuple[str, Any]], compression: grpc.Compressio
         authority=given.get("grpc.default_authority", ""),
         tls_name=given.get("grpc.ssl_target_name_override", ""),
         gzip=is_gzip(compression),
-        limits=Limits(header_list=metadata_limit(given, default.limits.header_list)),
+        limits=replace(default.limits, header_list=metadata_limit(given, default.limits.header_list)),
     )
 
 

@@ -15,7 +15,7 @@ from tests.wire.test_channel import ECHO, SOON, refusal
 from wire.channel import Channel
 from wire.connection import Connection
 from wire.events import DataReceived, Event, HeadersReceived
-from wire.frames import SETTINGS, ErrorCode, Setting, frame, settings_frame
+from wire.frames import SETTINGS, ErrorCode, Setting, frame, settings_frame, window_update
 from wire.hpack import encode
 from wire.messages import message_bytes
 
@@ -155,3 +155,16 @@ async def test_a_limit_of_streams_that_shrinks_is_kept() -> None:
         await echo(b"first")
         assert await asyncio.gather(*(echo(b"x") for _ in range(10))) == [b"answer"] * 10
         assert most == 1
+
+
+async def test_a_server_that_gives_its_window_back_in_crumbs_is_borne() -> None:
+    """As grpcio's does under load."""
+
+    def script(server: Scripted, event: Event) -> None:
+        if isinstance(event, DataReceived):
+            server.core.out += [window_update(0, 5)] * 5_000
+            server.answer(event)
+
+    async with scripted(script) as channel:
+        assert await channel.unary_unary(ECHO)(b"x") == b"answer"
+        assert channel.get_state() is ChannelConnectivity.READY
