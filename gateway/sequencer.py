@@ -108,7 +108,8 @@ class Sequencer:
 
     def moment(self) -> int:
         """The time of what arrives now; what was to end before it has ended. Refused where nothing is taken in."""
-        self.require_running()
+        if self.stopped:
+            self.require_running()
         if len(self.pending) + len(self.in_flight) - self.queries >= self.pending_limit:
             raise overloaded("Too many commands wait for the disk", pending_limit=self.pending_limit)
         now_ns = self.now_ns()

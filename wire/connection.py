@@ -21,9 +21,11 @@ from wire.frames import (
     CONTINUATION,
     DATA,
     DEFAULT_WINDOW,
+    END_HEADERS,
     END_STREAM,
     HEADER,
     HEADER_BYTES,
+    HEADERS,
     LARGEST_STREAM_ID,
     PREFACE,
     SETTINGS,
@@ -111,8 +113,10 @@ class Connection(Inbound):
                 self.require(kind, flags)
             try:
                 if kind == DATA and flags <= END_STREAM and length and (stream := streams.get(stream_id)) is not None:
-                    # As most frames are: data of an open stream, without padding.
+                    # As most frames are: data of an open stream, or a whole block; without padding.
                     self.take_data(stream, buffer[start:stop], length, flags == END_STREAM)
+                elif kind == HEADERS and flags == END_HEADERS and 0 < stream_id <= LARGEST_STREAM_ID:
+                    self.take_block(stream_id, buffer[start:stop], False)
                 elif (reader := readers.get(kind)) is not None:
                     reader(flags, stream_id & LARGEST_STREAM_ID, buffer[start:stop])
                 else:
