@@ -4,7 +4,11 @@ uvicorn waits for ever: for a request that never ends, for headers that never st
 protocol classes may be given to it, so here they are with a watch on each side of the connection.
 
     HTTP       the head of a request has a limit of size, the whole of it one of time, and so has an unread answer
-    WebSocket  an unread message costs the connection; a close frame never waits behind a reader that is gone
+    WebSocket  the handshake has a limit of time; an unread message costs the connection; a close frame never waits
+               behind a reader that is gone
+
+A request may ask to be upgraded to another protocol, and the parser then stops behind its head. A WebSocket's handshake
+is upgraded. Any other wish is ignored, as HTTP allows: its request is parsed again without it, and its body after that.
 """
 
 from __future__ import annotations
@@ -12,8 +16,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from outcry.errors import ExchangeError, InvalidRequest
 from rest_bridge.answers import fresh_request_id, refusal
@@ -22,6 +29,7 @@ HEAD_LIMIT = 32 * 1024  # bytes of request line and headers
 REQUEST_S = 8.0  # from a request's first byte, or the connection's start, to its last byte
 KEEP_ALIVE_S = 8
 UNREAD_S = 8.0  # that an answer may wait for its reader
+HANDSHAKE_S = 30.0  # that a WebSocket's handshake may take in all; the application has shorter limits of its own
 SOCKET_UNREAD_S = 15.0  # that messages may wait for theirs; the socket itself gives up sooner, and says so
 LINGER_S = 3.0  # that a closed WebSocket has to take its close frame
 CONNECTIONS_LIMIT = 4_000
@@ -57,20 +65,57 @@ class HttpConnection(HttpToolsProtocol):
             self.expect_request()
         if self.in_head:
             self.head_size += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self.parse(memoryview(data))
         if self.in_head and self.head_size > HEAD_LIMIT:
             self.refuse_head()
+
+    def parse(self, data: memoryview) -> None:
+        while data and not self.is_refused:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as stop:
+                data = data[stop.args[0] :]
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
+            if self.is_handshake():
+                self.handle_websocket_upgrade()
+                return
+            if not self.is_refused:
+                self.parser.feed_data(self.head(without=b"upgrade"))
+
+    def is_handshake(self) -> bool:
+        """Whether the WebSocket library will take the head; never while an answer before it is under way."""
+        if self.is_refused or not (self.cycle is None or self.cycle.response_complete):
+            return False
+        judge = ServerProtocol()
+        judge.receive_data(self.head())
+        return any(
+            isinstance(event, Request) and judge.accept(event).status_code == 101 for event in judge.events_received()
+        )
+
+    def head(self, without: bytes = b"") -> bytes:
+        """The request's head as it came, but for one header."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        headers = (b"%s: %s\r\n" % header for header in self.headers if header[0] != without)
+        return b"%s %s HTTP/%s\r\n%s\r\n" % (method, self.url, version, b"".join(headers))
 
     def on_headers_complete(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         self.in_head = False
         if size > HEAD_LIMIT:
             self.refuse_head()
+        elif self.parser.get_method() == b"CONNECT":
+            self.send_400_response("CONNECT is for proxies")
+        elif self.parser.should_upgrade():
+            self.scope["method"] = self.parser.get_method().decode("ascii")
         elif not (self.is_refused or self.transport.is_closing()):
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        if self.is_refused:
+        if self.is_refused or self.parser.should_upgrade():
             return
         self.in_head, self.head_size = True, 0
         if self.request_watch is not None:
@@ -136,11 +181,16 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     """WebSocket by websockets' sans-I/O core, with limits."""
 
     broken = False
+    handshake_watch: asyncio.TimerHandle | None = None
     reader_watch: asyncio.TimerHandle | None = None
     farewell_watch: asyncio.TimerHandle | None = None
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.handshake_watch = self.loop.call_later(HANDSHAKE_S, self.transport.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
-        for watch in (self.reader_watch, self.farewell_watch):
+        for watch in (self.handshake_watch, self.reader_watch, self.farewell_watch):
             if watch is not None:
                 watch.cancel()
         super().connection_lost(exc)
@@ -169,6 +219,10 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             self.writable.set()  # the close frame goes behind what waits; whoever reads on will find it
             self.farewell_watch = self.loop.call_later(LINGER_S, self.transport.abort)
         await super().send(message)
+        if self.handshake_watch is not None and (self.handshake_complete or self.close_sent):
+            self.handshake_watch.cancel()
+            self.handshake_watch = None
+            self.handshake_complete = True  # a refusal completes it too, which uvicorn forgets
 
     def handle_parser_exception(self) -> None:
         """Say why, and let the peer finish sending: hanging up on unread bytes would lose the close frame."""
