@@ -142,11 +142,12 @@ def add_calls(app: FastAPI, client: AsyncClient, registrar: accounts.Registrar) 
 
 def add_sockets(app: FastAPI, client: AsyncClient, sockets: Sockets) -> None:
     async def plain(call: Call) -> Response:
-        raise invalid("upgrade", f"is missing: {call.request.url.path} is a WebSocket's address")
+        raise invalid("upgrade", f"is missing or malformed: {call.request.url.path} is a WebSocket's address")
 
     for path, serve in (("/ws", sockets.private), ("/ws/market", sockets.public)):
         app.router.routes.append(WebSocketRoute(path, serve))
-        app.router.add_route(path, endpoint(client, plain, needs_key=False), include_in_schema=False)
+        refuse = endpoint(client, plain, needs_key=False, parameters=None)
+        app.router.add_api_route(path, refuse, include_in_schema=False, route_class_override=DirectRoute)
     app.router.routes.append(WebSocketRoute("/{path:path}", sockets.nowhere))
 
 

@@ -198,10 +198,10 @@ def endpoint(
     handler: Handler,
     *,
     needs_key: bool = True,
-    parameters: Collection[str] = (),
+    parameters: Collection[str] | None = (),
     also: Also = lambda _: None,
 ) -> Endpoint:
-    """`handler` behind the edge. `parameters` are those of its query; `also` gives an error's fields beside
+    """`handler` behind the edge. `parameters` are those of its query, None any; `also` gives an error's fields beside
     ApiResponse's."""
 
     async def answer(request: Request) -> Response:
@@ -223,12 +223,13 @@ def endpoint(
     return answer
 
 
-async def attempt(call: Call, handler: Handler, needs_key: bool, parameters: Collection[str]) -> Response:
+async def attempt(call: Call, handler: Handler, needs_key: bool, parameters: Collection[str] | None) -> Response:
     try:
         if needs_key:
             call.require_key()
         call.header("X-Request-Id")
-        call.query = read_query(call.request, parameters)
+        if parameters is not None:
+            call.query = read_query(call.request, parameters)
         return await handler(call)
     except ExchangeError as error:
         found = await call.precedent(error)

@@ -96,14 +96,33 @@ def test_a_handshake_where_no_socket_is_gets_the_404_of_every_unknown_path(alice
     assert (body["error"]["code"], body["error"]["details"]) == ("NOT_FOUND", {"path": path})
 
 
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket"}
+HANDSHAKE = UPGRADE | {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+
+
+@pytest.mark.parametrize("query", ["", "?api_key=KEY", "?from_seq=x&foo=1"])
+@pytest.mark.parametrize("headers", [{}, UPGRADE, HANDSHAKE | {"Sec-WebSocket-Version": "8"}])
 @pytest.mark.parametrize("path", ["/ws", "/ws/market"])
-def test_a_plain_get_of_a_socket_s_address_is_told_what_it_is(alice, path):
-    response = alice.call("GET", path)
+def test_what_is_no_handshake_at_a_socket_s_address_is_told_what_it_is(alice, path, headers, query):
+    response = alice.call("GET", path + query, **headers)
     models.ErrorResponse.model_validate(response.json())
     error = response.json()["error"]
     assert (response.status_code, error["code"], error["details"]) == (400, "INVALID_REQUEST", {"field": "upgrade"})
     assert "WebSocket" in error["message"]
-    assert alice.call("POST", path).status_code == 405
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "HEAD"])
+@pytest.mark.parametrize("path", ["/ws", "/ws/market"])
+def test_a_socket_s_address_takes_get_alone(alice, path, method):
+    for headers in ({}, HANDSHAKE):
+        response = alice.call(method, path, **headers)
+        assert (response.status_code, response.headers["allow"]) == (405, "GET")
+
+
+def test_an_order_may_wish_for_another_protocol(alice, instrument):
+    body = {"instrument_id": instrument, "side": "buy", "quantity": 1, "price": 100}
+    for upgrade in (HANDSHAKE, {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMA"}):
+        assert alice.call("POST", "/exchange/orders", body, **upgrade).json()["data"]["status"] == "new"
 
 
 def test_a_page_of_the_bridge_s_own_may_connect(alice):
