@@ -154,6 +154,18 @@ async def test_a_stream_that_nobody_holds_is_cancelled() -> None:
         await asyncio.wait_for(service.cancelled.wait(), 5)
 
 
+async def test_a_cancelled_stream_gives_back_the_window_of_what_was_not_read() -> None:
+    async with linked() as (_, channel):
+        call = channel.unary_stream(f"/{SERVICE}/Output")(ask(*[10_000] * 10))
+        assert len(await call.read()) == 10_000
+        await call.code()
+        call.cancel()
+        line = channel.link.line
+        assert line is not None
+        core = line.core
+        assert core.receive_window + core.receive_credit == core.limits.connection_window
+
+
 async def test_a_callback_that_fails_harms_no_other_call() -> None:
     async with linked() as (_, channel):
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
@@ -184,9 +196,9 @@ async def test_without_a_server_calls_fail_unless_they_wait_and_waiting_ones_fin
         pass
     async with wire.insecure_channel(f"127.0.0.1:{port}", options=SOON) as channel:
         echo = channel.unary_unary(ECHO)
+        waiting = echo(b"patience", wait_for_ready=True)
         assert await refusal(echo(b"")) is StatusCode.UNAVAILABLE
         assert channel.get_state() is ChannelConnectivity.TRANSIENT_FAILURE
-        waiting = echo(b"patience", wait_for_ready=True)
         assert await refusal(echo(b"", wait_for_ready=True, timeout=0.05)) is StatusCode.DEADLINE_EXCEEDED
         async with serving(f"127.0.0.1:{port}"):
             assert await asyncio.wait_for(waiting, 5) == b"patience"
