@@ -104,7 +104,7 @@ class ManyResponses(ClientCall):
 
     def __aiter__(self) -> AsyncIterator[Any]:
         self.take_style("iterator")
-        return self  # type: ignore[return-value]  # as __anext__ is there
+        return self
 
     async def __anext__(self) -> Any:
         message = await self.next_message()
