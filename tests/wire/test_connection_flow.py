@@ -28,7 +28,7 @@ from tests.wire.cores import (
 )
 from wire.connection import Connection, NoStreams
 from wire.events import DataReceived, TrailersReceived
-from wire.frames import SETTINGS, ErrorCode, Setting, settings_frame, window_update
+from wire.frames import DATA, SETTINGS, ErrorCode, Setting, settings_frame, window_update
 from wire.hpack import Decoder
 from wire.limits import Limits
 from wire.streams import Stream
@@ -126,6 +126,19 @@ def test_settings_smaller_than_the_defaults_hold_from_their_acknowledgement_on()
     core.take()
     core.receive(headers(3) + data(3, bytes(101)), 0.0)
     assert told(core) == [(3, ErrorCode.FLOW_CONTROL_ERROR)]
+
+
+def test_settings_are_acknowledged_before_what_they_let_out():
+    core = client()
+    core.receive(window_update(0, 100_000), 0.0)
+    core.send_data(called(core), bytes(100_000))
+    core.take()
+    core.receive(settings_frame({Setting.MAX_FRAME_SIZE: 20_000, Setting.INITIAL_WINDOW_SIZE: 100_000}), 0.0)
+    assert [(frame.kind, len(frame.payload)) for frame in frames(core.take())] == [
+        (SETTINGS, 0),
+        (DATA, 20_000),
+        (DATA, 14_465),
+    ]
 
 
 # Whatever the windows

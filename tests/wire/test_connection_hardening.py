@@ -232,6 +232,20 @@ def test_data_beyond_a_stream_s_window_resets_it_and_beyond_the_connection_s_end
     assert plain(events)[-1][:2] == ("ConnectionFailed", ErrorCode.FLOW_CONTROL_ERROR)
 
 
+FAULTY_DATA = {
+    "after the end": headers(1, end_stream=True) + data(1, bytes(16_384)),
+    "beyond the window": headers(1) + data(1, bytes(16_384)) * 5,
+    "longer than the content": headers(1, REQUEST + encode([(b"content-length", b"3")])) + data(1, bytes(16_384)),
+}
+
+
+@pytest.mark.parametrize("said", FAULTY_DATA.values(), ids=FAULTY_DATA)
+def test_data_of_a_faulty_stream_gives_the_connection_s_window_back(said):
+    core = server(Limits(connection_window=1 << 20, stream_window=65_536))
+    held = sum(getattr(event, "size", 0) for event in core.receive(said, 0.0))
+    assert core.receive_window + core.receive_credit + held == 1 << 20
+
+
 def test_many_streams_hold_no_more_than_the_connection_s_window():
     core = server(Limits(connection_window=1 << 18))
     held = 0

@@ -221,8 +221,10 @@ def test_h2_s_client_and_our_server(calls, changes, limits, piece, at_once):
     said = {}
     for at, call in enumerate(calls):
         if at < len(changes):
-            between.carry()  # h2 takes one acknowledgement for all the settings that are on their way
+            # h2 takes one acknowledgement for all settings on their way, and stalls where they shrink a window in use.
+            between.carry()
             peer.h2.update_settings(changes[at])
+            between.carry()
         stream_id = peer.h2.get_next_available_stream_id()
         said[stream_id] = call
         peer.padding = call.padding
@@ -246,8 +248,10 @@ def test_our_client_and_h2_s_server(calls, changes, limits, piece, at_once):
     said = {}
     for at, call in enumerate(calls):
         if at < len(changes):
-            between.carry()  # h2 takes one acknowledgement for all the settings that are on their way
+            # h2 takes one acknowledgement for all settings on their way, and stalls where they shrink a window in use.
+            between.carry()
             peer.h2.update_settings(changes[at])
+            between.carry()
         stream = core.open_stream()
         said[stream.id] = call
         core.send_headers(stream, encode([*REQUEST_FIELDS, *call.fields]))
