@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from outcry import calls, decoding, models, v1
+from outcry.addresses import dialled
 from outcry.calls import Call, InstrumentOptions
 from outcry.channels import Link, Metadata, keyed, open_async_channel
 from outcry.encoding import Number, OrderOptions
@@ -42,7 +43,9 @@ class AsyncClient:
         timeout_s: float = 5.0,
         metadata: Metadata = (),
     ) -> None:
-        self._link: Link[grpc.aio.Channel] = Link(lambda: channel or open_async_channel(address, root_certificates))
+        self._link: Link[grpc.aio.Channel] = Link(
+            lambda: channel or open_async_channel(dialled(address), root_certificates)
+        )
         self._owns_channel = channel is None
         self._timeout_s = timeout_s
         self._given = tuple(metadata)

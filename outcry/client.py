@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 
 from outcry import calls, decoding, models, v1
+from outcry.addresses import dialled
 from outcry.calls import Call, InstrumentOptions
 from outcry.channels import Link, Metadata, keyed, open_channel
 from outcry.encoding import Number, OrderOptions
@@ -45,7 +46,7 @@ class Client:
         timeout_s: float = 5.0,
         metadata: Metadata = (),
     ) -> None:
-        self._link: Link[grpc.Channel] = Link(lambda: channel or open_channel(address, root_certificates))
+        self._link: Link[grpc.Channel] = Link(lambda: channel or open_channel(dialled(address), root_certificates))
         self._owns_channel = channel is None
         self._timeout_s = timeout_s
         self._given = tuple(metadata)

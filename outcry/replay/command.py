@@ -14,6 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from outcry.addresses import dialled
 from outcry.channels import open_async_channel
 from outcry.own_engine import StartFailed, own_engine
 from outcry.replay.errors import ReplayFailed
@@ -80,7 +81,7 @@ def played(day: Day, address: str, api_key: str, root_certificates: bytes | None
     columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
 
     async def play() -> Report:
-        async with open_async_channel(address, root_certificates) as channel:
+        async with open_async_channel(dialled(address), root_certificates) as channel:
             return await replay(channel, api_key, day, lambda row: progress.update(task, completed=row + 1))
 
     with Progress(*columns, console=Console(stderr=True)) as progress:

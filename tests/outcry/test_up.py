@@ -241,14 +241,15 @@ async def test_ctrl_c_ends_the_wait_for_the_folder(start: Start) -> None:
     assert second.wait() == 0
 
 
-async def test_it_trades_under_tls_by_its_flags(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("grpc", ["127.0.0.1:0", "0.0.0.0:0"])
+async def test_it_trades_under_tls_by_its_flags(start: Start, tmp_path: Path, grpc: str) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
     flags = [word for name in ("cert", "key", "ca") for word in (f"--tls-{name}", str(tmp_path / f"{name}.pem"))]
-    up = start("--demo", "--registration", "closed", *flags)
+    up = start("--demo", "--registration", "closed", "--grpc", grpc, *flags)
     said = up.announced()
     with Client(said["grpc"], said["key"], root_certificates=authority.cert_pem.bytes()) as client:
         await until(lambda: bool(client.order_book("AAPL").bids), TIMEOUT_S)
