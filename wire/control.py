@@ -140,7 +140,10 @@ class Control(Outbound):
             raise Fault(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong size")
         increment = WORD.unpack(payload)[0] & LARGEST_WINDOW
         if increment < SMALL_INCREMENT:
-            self.suffer("window updates")
+            if self.updates_due:
+                self.updates_due -= 1
+            else:
+                self.suffer("window updates")
         if not stream_id:
             if not increment or self.window + increment > LARGEST_WINDOW:
                 code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR

@@ -25,6 +25,9 @@ from wire.hpack import SIZE_UPDATE_TO_ZERO
 from wire.streams import Stream
 
 
+UPDATES = 2  # of windows, for one frame of data: the stream's and the connection's
+
+
 class Outbound:
     """Our half of a connection."""
 
@@ -35,6 +38,7 @@ class Outbound:
         self.initial_window = DEFAULT_WINDOW
         self.max_frame = SMALLEST_MAX_FRAME
         self.turns: deque[Stream] = deque()  # those that wait for the connection's window
+        self.updates_due = 0  # windows that the peer may give back in crumbs, for the data that it was sent
         self.table_shrunk = False  # the peer has asked for a smaller table, and is to be told that ours is empty
 
     def take(self) -> bytes:
@@ -71,6 +75,7 @@ class Outbound:
         if not stream.outbox and size <= self.max_frame and size <= stream.send_window and size <= self.window:
             stream.send_window -= size
             self.window -= size
+            self.updates_due += UPDATES
             self.out.append(frame(DATA, END_STREAM if end_stream else 0, stream.id, data))
             if end_stream:
                 self.close_local(stream)
@@ -97,6 +102,7 @@ class Outbound:
             return
         stream.send_window -= size
         self.window -= size
+        self.updates_due += UPDATES
         name = stream.id.to_bytes(4, "big")
         # The frames of an answer, written out: length, kind, flags, stream, payload, three times.
         self.out.append(
@@ -142,6 +148,8 @@ class Outbound:
             if len(data) > room:
                 outbox.appendleft(data[room:])
                 data = data[:room]
+            else:  # nothing is due for a piece that the windows have cut
+                self.updates_due += UPDATES
             size = len(data)
             stream.send_window -= size
             self.window -= size

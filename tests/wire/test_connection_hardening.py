@@ -356,3 +356,12 @@ def test_calls_that_end_leave_no_memory():
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert after - before < 10_000
+
+
+def test_windows_given_back_in_crumbs_for_what_was_sent_are_no_nuisance():
+    core = server(Limits(nuisances=10, nuisance_rate=0))
+    core.receive(headers(1), 0.0)
+    for _ in range(100):
+        core.send_data(core.streams[1], b"a")
+        core.receive(window_update(0, 1) + window_update(1, 1), 0.0)
+    assert not core.failed
