@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 import grpc.aio
 
+import wire
 from outcry import v1
 
 ChannelT = TypeVar("ChannelT", bound=grpc.Channel | grpc.aio.Channel)
@@ -66,10 +67,10 @@ def open_channel(address: str, root_certificates: bytes | None) -> grpc.Channel:
 
 
 def open_async_channel(address: str, root_certificates: bytes | None) -> grpc.aio.Channel:
-    """As `open_channel`, for asyncio; call it where the loop runs."""
+    """As `open_channel`, for asyncio, on our own wire; call it where the loop runs."""
     if root_certificates is None:
-        return grpc.aio.insecure_channel(address, options=OPTIONS)
-    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(root_certificates), options=OPTIONS)
+        return wire.insecure_channel(address, options=OPTIONS)
+    return wire.secure_channel(address, wire.ssl_channel_credentials(root_certificates), options=OPTIONS)
 
 
 def keyed(metadata: Metadata, api_key: str | None) -> tuple[tuple[str, str], ...]:

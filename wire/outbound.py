@@ -24,7 +24,6 @@ from wire.frames import (
 from wire.hpack import SIZE_UPDATE_TO_ZERO
 from wire.streams import Stream
 
-
 UPDATES = 2  # of windows, for one frame of data: the stream's and the connection's
 
 
