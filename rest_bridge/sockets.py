@@ -216,13 +216,11 @@ class Socket:
             raise invalid("action", "is neither subscribe nor unsubscribe")
 
     async def subscribe(self, tasks: asyncio.TaskGroup, topic: tuple[str, str]) -> None:
-        if topic not in self.subscriptions:
-            if len(self.subscriptions) >= SUBSCRIPTIONS_LIMIT:
-                raise invalid("channel", f"would be subscription number {SUBSCRIPTIONS_LIMIT + 1}, one too many")
-            with suppress(Unavailable):  # the stream waits for an engine that is away
-                await self.sockets.market.order_book(topic[1], 1)
-        await self.send(subscription_message("subscribed", *topic))
-        if topic not in self.subscriptions:
+        if topic in self.subscriptions:
+            await self.send(subscription_message("subscribed", *topic))
+        elif len(self.subscriptions) >= SUBSCRIPTIONS_LIMIT:
+            raise invalid("channel", f"would be subscription number {SUBSCRIPTIONS_LIMIT + 1}, one too many")
+        else:
             self.subscriptions[topic] = tasks.create_task(self.follow_market(topic))
 
     async def unsubscribe(self, topic: tuple[str, str]) -> None:
@@ -235,6 +233,9 @@ class Socket:
         channel, instrument_id = topic
         try:
             with self.subscription_places.one():
+                with suppress(Unavailable):  # the stream waits for an engine that is away
+                    await self.sockets.market.order_book(instrument_id, 1)
+                await self.send(subscription_message("subscribed", *topic))
                 async with aclosing(self.sockets.market.market_data((instrument_id,), (channel,))) as updates:
                     async for update in updates:
                         await self.send(market_message(update))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from contextlib import suppress
 
 import pytest
@@ -10,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from rest_bridge.docs.websocket import DEFAULT_MESSAGES, FLAT_MESSAGES, MARKET_MESSAGES
+from tests.rest_bridge.conftest import Socket
 
 
 def closed(socket):
@@ -298,6 +300,7 @@ def test_what_is_unsubscribed_from_is_silent(alice, bob, instrument, venue):
     with alice.socket(path="/ws/market") as socket:
         for name in (instrument, other):
             socket.say(subscribe("trades", name))
+        assert [message["type"] for message in socket.take(2)] == ["subscribed"] * 2
         socket.say(subscribe("trades", instrument, "unsubscribe"))
         assert socket.until("unsubscribed")["data"]["instrument_id"] == instrument
         for name in (instrument, other):
@@ -323,3 +326,17 @@ def test_subscriptions_of_one_socket_are_bounded(alice, instrument):
         # Those of unknown instruments end; the bound is on what is followed at once.
         seen = [socket.next()["type"] for _ in range(65)]
         assert (seen.count("error"), seen.count("subscribed")) == (63, 1)
+
+
+def test_subscribing_while_the_engine_hangs_keeps_nothing_else_waiting(own_venue):
+    with connect(f"{own_venue.ws}/ws/market") as connection:
+        socket = Socket(connection)
+        own_venue.engine.popen.send_signal(signal.SIGSTOP)
+        for channel in ("book", "trades", "ticker"):
+            socket.say(subscribe(channel, "AAPL"))
+        socket.say("{}")
+        assert socket.next()["data"]["details"] == {"field": "action"}
+        socket.say(subscribe("trades", "AAPL", "unsubscribe"))
+        assert socket.next()["type"] == "unsubscribed"
+        own_venue.engine.popen.send_signal(signal.SIGCONT)
+        assert {socket.until("subscribed")["data"]["channel"] for _ in range(2)} == {"book", "ticker"}
