@@ -40,6 +40,7 @@ from rest_bridge.bodies import (
 VALID_FOR_NS = 4_500_000_000
 ASK_TIMEOUT_S = 4.7
 GIVE_UP_S = 4.8
+BODY_S = 4.0  # for a body to arrive; what is left is for asking about the key
 NAMING_S = 1.0  # for a body that is read only for its request id
 KEY_LIMIT = 256  # characters
 TOO_LATE = "Order processing exceeded time limit"
@@ -102,7 +103,11 @@ class Call:
 
     async def content(self) -> bytes:
         self.has_read = True
-        return await read_content(self.request)
+        try:
+            async with asyncio.timeout(BODY_S):
+                return await read_content(self.request)
+        except TimeoutError:
+            raise self.too_late() from None
 
     def fields_of(self, content: bytes, fields: Fields, required: tuple[str, ...] = ()) -> Body:
         body = parse_object(content)
@@ -112,8 +117,10 @@ class Call:
         return values
 
     async def take_name(self) -> None:
-        """Take the request id from a body that nobody has read: an error has it too. One that does not fit is none."""
-        if not self.has_read:
+        """Take the request id from a body that nobody has read: every answer has it. One that does not fit is none."""
+        if not self.has_read and (
+            "content-length" in self.request.headers or "transfer-encoding" in self.request.headers
+        ):
             with suppress(TimeoutError, ClientDisconnect, ExchangeError, NotAWord):
                 async with asyncio.timeout(NAMING_S):
                     self.request_id = text(parse_object(await self.content()).get("request_id"))
@@ -230,6 +237,8 @@ async def attempt(call: Call, handler: Handler, needs_key: bool, parameters: Col
         call.header("X-Request-Id")
         if parameters is not None:
             call.query = read_query(call.request, parameters)
+        if call.request.method == "GET":
+            await call.take_name()  # no query reads its body for more
         return await handler(call)
     except ExchangeError as error:
         found = await call.precedent(error)

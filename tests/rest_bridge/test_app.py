@@ -117,6 +117,20 @@ async def test_a_body_that_never_ends_keeps_no_stranger_from_the_answer(venue, s
         writer.close()
 
 
+@pytest.mark.parametrize(("key", "status"), [("wrong", 401), (None, 504)])
+async def test_a_wrong_key_comes_before_a_body_that_never_ends(venue, served, monkeypatch, alice, key, status):
+    monkeypatch.setattr(calls, "BODY_S", 0.05)
+    async with served(bridge_to(venue)) as address:
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        head = f"POST /orders HTTP/1.1\r\nHost: here\r\nX-API-Key: {key or alice.key}\r\nContent-Length: 100\r\n\r\n"
+        writer.write(head.encode() + b"{")
+        assert b" %d " % status in await asyncio.wait_for(reader.readline(), HANG_S)
+        answer = json.loads((await asyncio.wait_for(reader.readuntil(b"}}"), HANG_S)).partition(b"\r\n\r\n")[2] + b"}")
+        writer.close()
+    if status == 504:
+        assert answer["error"]["details"] == {"stage": "gateway", "outcome": "not_executed", "timeout_ms": 5000}
+
+
 async def test_an_origin_that_the_settings_name_may_use_rest_and_websocket(venue, served, alice):
     page = "https://desk.example"
     async with served(bridge_to(venue, allowed_origins=(page,))) as address, web(address) as client:

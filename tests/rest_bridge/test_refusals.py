@@ -325,6 +325,13 @@ def test_a_cancel_answers_with_its_body_s_request_id_in_success_and_failure(alic
     ]
 
 
+@pytest.mark.parametrize("path", [path for method, path in CALLS if method == "GET"])
+def test_a_query_answers_with_its_body_s_request_id_in_success_and_failure(alice, path):
+    for query in ("", "?foo=1"):
+        answer = alice.call("GET", path + query, {"request_id": "mine"}, **{"X-Request-Id": "other"})
+        assert answer.json()["request_id"] == answer.headers["x-request-id"] == "mine"
+
+
 @pytest.mark.parametrize(("content", "field"), [(b"{not json", "body"), (b'{"quantity": 1}', "quantity")])
 def test_a_cancel_with_a_body_that_does_not_fit_is_refused_and_the_order_stays(alice, content, field):
     order_id = alice.call("POST", "/orders", {**ORDER, "price": 1}).json()["order_id"]
