@@ -120,10 +120,10 @@ class Child:
                 self.ready = dict(word.split("=", 1) for word in line.decode().split()[1:])
                 self.answers.set()
 
-    async def stop(self) -> None:
-        """Ask it to stop; kill it when it takes too long."""
+    async def stop(self) -> bool:
+        """Ask it to stop; kill it when it takes too long. Whether it stopped when asked."""
         if self.process is None or self.process.returncode is not None:
-            return
+            return True
         with suppress(ProcessLookupError):
             self.process.terminate()
         try:
@@ -132,6 +132,8 @@ class Child:
             say(f"the {self.name} does not stop; killing it")
             self.kill()
             await self.process.wait()
+            return False
+        return True
 
     def kill(self) -> None:
         if self.process is not None and self.process.returncode is None:
@@ -180,13 +182,12 @@ class Supervisor:
             if keeper.done():
                 keeper.result()
 
-    async def stop(self) -> None:
-        """Stop the children, the last one first."""
+    async def stop(self) -> bool:
+        """Stop the children, the last one first. Whether all of them stopped when asked."""
         for keeper in self.keepers:
             keeper.cancel()
         await asyncio.gather(*self.keepers, return_exceptions=True)
-        for child in reversed(self.children):
-            await child.stop()
+        return all([await child.stop() for child in reversed(self.children)])
 
     def kill(self) -> None:
         for child in self.children:

@@ -110,15 +110,14 @@ async def run(exchange: Exchange, demo: bool) -> int:
     """Run until SIGINT or SIGTERM; the exit status."""
     try:
         with Claim(exchange.data, CLAIM_WAIT_S) as claim, Lifeline() as lifeline:
-            await supervised(exchange, claim, lifeline, demo)
+            return await supervised(exchange, claim, lifeline, demo)
     except Ended as ended:
         say(str(ended))
         return ended.status
-    return 0
 
 
-async def supervised(exchange: Exchange, claim: Claim, lifeline: Lifeline, demo: bool) -> None:
-    """Run until it is told to stop. Raises Ended."""
+async def supervised(exchange: Exchange, claim: Claim, lifeline: Lifeline, demo: bool) -> int:
+    """Run until it is told to stop; 1 where a child had to be killed, else 0. Raises Ended."""
     supervisor = Supervisor(exchange.children(claim.logs, lifeline, demo))
     running = asyncio.create_task(exchange.run(supervisor, claim))
     Interrupts(running, supervisor)
@@ -127,7 +126,8 @@ async def supervised(exchange: Exchange, claim: Claim, lifeline: Lifeline, demo:
     except asyncio.CancelledError:
         say("stopping")
     finally:
-        await supervisor.stop()
+        in_order = await supervisor.stop()
+    return 0 if in_order else 1
 
 
 class Exchange:

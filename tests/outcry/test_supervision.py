@@ -60,7 +60,7 @@ async def test_children_start_one_after_the_other_and_end_in_the_opposite_order(
     supervisor = Supervisor(children)
     await supervisor.start()
     assert children[0].ready == {"grpc": "here"}
-    await supervisor.stop()
+    assert await supervisor.stop()
     assert order.read_text().splitlines() == ["first starts", "second starts", "second ends", "first ends"]
 
 
@@ -71,7 +71,7 @@ async def test_a_child_that_does_not_stop_is_killed(
     deaf = child("deaf", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SERVE, tmp_path, lifeline)
     supervisor = Supervisor([deaf])
     await supervisor.start()
-    await supervisor.stop()
+    assert not await supervisor.stop()
     assert deaf.process is not None
     assert deaf.process.returncode == -9
 

@@ -204,6 +204,15 @@ async def test_a_second_ctrl_c_does_not_wait_for_who_does_not_stop(start: Start)
     await until(lambda: not is_alive(children["gateway"]), TIMEOUT_S)
 
 
+async def test_a_child_that_had_to_be_killed_is_a_failure(start: Start) -> None:
+    up = start()
+    up.announced()
+    os.kill(up.children()["gateway"], signal.SIGSTOP)
+    up.ctrl_c()
+    assert up.wait() == 1
+    assert up.errors.read_text().endswith("outcry: stopping\noutcry: the engine does not stop; killing it\n")
+
+
 async def test_a_second_one_on_the_folder_says_at_once_who_has_it_and_writes_nothing_there(start: Start) -> None:
     first = start()
     first.announced()
