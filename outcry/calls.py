@@ -14,6 +14,7 @@ from msgspec import Struct
 from outcry import decoding, encoding, models, v1
 from outcry.channels import Stubs
 from outcry.encoding import Number, OrderOptions, exact, exact_or_none, message
+from outcry.wording import in_words
 
 Answer = TypeVar("Answer")
 
@@ -36,7 +37,7 @@ def submit_order(
     instrument_id: str, side: str, quantity: Number, price: Number | None, **options: Unpack[OrderOptions]
 ) -> Call[models.OrderResult]:
     request = encoding.new_order(instrument_id, side, quantity, price, options)
-    read = decoding.in_words(decoding.order_result, {**options, "side": side})
+    read = in_words(decoding.order_result, {**options, "side": side})
     return Call(lambda stubs: stubs.orders.SubmitOrder, request, read, changes=True)
 
 
@@ -44,7 +45,7 @@ def validate_order(
     instrument_id: str, side: str, quantity: Number, price: Number | None, **options: Unpack[OrderOptions]
 ) -> Call[models.OrderResult]:
     request = encoding.new_order(instrument_id, side, quantity, price, options)
-    read = decoding.in_words(decoding.order_result, {**options, "side": side})
+    read = in_words(decoding.order_result, {**options, "side": side})
     return Call(lambda stubs: stubs.orders.ValidateOrder, request, read)
 
 
@@ -68,7 +69,7 @@ def replace_order(
 
 def cancel_all(instrument_id: str, side: str | None, valid_until_ns: int | None) -> Call[models.CancelAllResult]:
     request = encoding.cancel_all_request(instrument_id, side, valid_until_ns)
-    read = decoding.in_words(decoding.cancel_all_result, {"side": side})
+    read = in_words(decoding.cancel_all_result, {"side": side})
     return Call(lambda stubs: stubs.orders.CancelAll, request, read, changes=True)
 
 

@@ -10,6 +10,7 @@ from outcry import models, v1
 from outcry.encoding import ORDER_TYPES, SIDES, TIMES_IN_FORCE, words
 from outcry.errors import Details, DetailValue, ExchangeError, OrderRejected, exchange_error
 from outcry.v1.fixed import to_decimal
+from outcry.wording import without_number
 
 Answer = TypeVar("Answer")
 
@@ -52,41 +53,8 @@ def details(reject: v1.Reject) -> Details:
 
 
 def rejection(reject: v1.Reject, otherwise: type[ExchangeError] = OrderRejected) -> ExchangeError:
-    return exchange_error(word(CODES, reject.reason), reject.message, details(reject), otherwise)
-
-
-# The words that an order says, by the code that refuses them: the field, its name, and those the contract knows.
-SAID: dict[str, tuple[str, str, Mapping[str, int]]] = {
-    "INVALID_SIDE": ("side", "side", SIDES),
-    "INVALID_ORDER_TYPE": ("order_type", "order type", ORDER_TYPES),
-    "INVALID_TIME_IN_FORCE": ("time_in_force", "time in force", TIMES_IN_FORCE),
-}
-
-
-def in_words(read: Callable[[Any], Answer], said: Mapping[str, Any]) -> Callable[[Any], Answer]:
-    """`read`, whose refusal of a word names the word that was `said`; the exchange saw but a number."""
-
-    def read_in_words(answer: Any) -> Answer:
-        try:
-            return read(answer)
-        except OrderRejected as refusal:
-            raise worded(refusal, said) from None
-
-    return read_in_words
-
-
-def worded(refusal: OrderRejected, said: Mapping[str, Any]) -> OrderRejected:
-    field, name, known = SAID.get(refusal.code, ("", "", {}))
-    given = said.get(field)
-    if given is None:
-        return refusal
-    if given.lower() not in known:
-        message = f"Unknown {name}: {given}"
-    elif field == "order_type":
-        message = f"Order type {given} is not supported yet"
-    else:
-        return refusal  # the word is good, and does not go with the rest of the order
-    return OrderRejected(refusal.code, message, {**refusal.details, field: given})
+    code = word(CODES, reject.reason)
+    return exchange_error(code, without_number(code, reject.message), details(reject), otherwise)
 
 
 def fill(fill: v1.Fill) -> models.Fill:
@@ -288,11 +256,12 @@ def accepted(event: v1.OrderAccepted) -> models.Accepted:
 
 def rejected(event: v1.OrderRejected) -> models.Rejected:
     reject = event.reject
+    code = word(CODES, reject.reason)
     return models.Rejected(
         client_order_id=event.client_order_id,
         instrument_id=event.instrument_id,
-        code=word(CODES, reject.reason),
-        message=reject.message,
+        code=code,
+        message=without_number(code, reject.message),
         details=details(reject),
     )
 

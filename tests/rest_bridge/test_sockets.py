@@ -328,6 +328,23 @@ def test_subscriptions_of_one_socket_are_bounded(alice, instrument):
         assert (seen.count("error"), seen.count("subscribed")) == (63, 1)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"side": "hold"}, "Unknown side"),
+        ({"order_type": "iceberg"}, "Unknown order type"),
+        ({"order_type": "stop"}, "Order type stop is not supported yet"),
+        ({"time_in_force": "WHENEVER"}, "Unknown time in force"),
+        ({"time_in_force": "GTD"}, "A GTD order needs expires_at"),
+    ],
+)
+def test_a_refused_word_is_told_without_the_number_that_the_engine_has_for_it(alice, instrument, change, reason):
+    with alice.socket() as socket:
+        order = {"instrument_id": instrument, "side": "buy", "quantity": 1, "price": 100, **change}
+        assert alice.call("POST", "/orders", order).status_code == 400
+        assert socket.until("new_order_reject")["data"]["reason"] == reason
+
+
 def test_subscribing_while_the_engine_hangs_keeps_nothing_else_waiting(own_venue):
     with connect(f"{own_venue.ws}/ws/market") as connection:
         socket = Socket(connection)
