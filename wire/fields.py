@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import lru_cache
+from typing import Any
 
 from msgspec import Struct
 
-Fields = Sequence[tuple[bytes, bytes]]
+Field = tuple[bytes, bytes]
+Fields = tuple[Field, ...]
 
 REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
 REQUEST_NEEDED = frozenset({b":method", b":scheme", b":path"})
@@ -19,8 +19,11 @@ STATUS = re.compile(rb"[0-9]{3}")
 LENGTH = re.compile(rb"[0-9]{1,18}")  # Python reads no number of thousands of digits
 VALUE = re.compile(rb"[^\0\r\n]*")  # spaces around a value are let pass, because gRPC's own clients send them
 
-CACHED_FIELDS = 4_096  # most come with every call
-CACHED_LENGTH = 256  # of name and value: longer ones would make the cache big
+PSEUDO_FIELDS = 4  # of nearly every request
+KNOWN_LIMIT = 4_096  # fields that are remembered to be in order, and as many heads of requests
+KNOWN_LENGTH = 256  # of names and values: remembering longer ones would take much memory
+known_heads: set[Fields] = set()
+known_fields: set[Field] = set()
 
 
 class Verdict(Struct, frozen=True, gc=False):
@@ -31,8 +34,39 @@ class Verdict(Struct, frozen=True, gc=False):
     informational: bool = False
 
 
+GOOD = Verdict("")
+
+
 def request_verdict(fields: Fields) -> Verdict:
-    return verdict(fields, REQUEST_PSEUDO, REQUEST_NEEDED)
+    """Most requests begin with four pseudo-headers that have come before, and differ from the last in one field."""
+    head = fields[:PSEUDO_FIELDS]
+    if head in known_heads:
+        for field in fields[PSEUDO_FIELDS:]:
+            if field not in known_fields and not is_plain(field):
+                break
+        else:
+            return GOOD
+    found = verdict(fields, REQUEST_PSEUDO, REQUEST_NEEDED)
+    if not found.fault and len(head) == PSEUDO_FIELDS and all(name[:1] == b":" for name, _ in head):
+        remember(known_heads, head, sum(len(name) + len(value) for name, value in head))
+    return found
+
+
+def is_plain(field: Field) -> bool:
+    """Whether a field is in order wherever it stands behind the pseudo-headers, and says nothing of the stream."""
+    name, value = field
+    if name[:1] == b":" or name == b"content-length" or field_fault(field):
+        return False
+    remember(known_fields, field, len(name) + len(value))
+    return True
+
+
+def remember(known: set[Any], what: Any, size: int) -> None:
+    """A full set starts again: what matters comes again soon. Large ones are not worth their memory."""
+    if size <= KNOWN_LENGTH:
+        if len(known) >= KNOWN_LIMIT:
+            known.clear()
+        known.add(what)
 
 
 def response_verdict(fields: Fields) -> Verdict:
@@ -61,7 +95,7 @@ def verdict(fields: Fields, allowed: frozenset[bytes], needed: frozenset[bytes])
                 if not LENGTH.fullmatch(value) or content_length not in (None, int(value)):
                     return Verdict("content-length is no length")
                 content_length = int(value)
-        fault = known_fault(field) if len(name) + len(value) <= CACHED_LENGTH else field_fault(field)
+        fault = field_fault(field)
         if fault:
             return Verdict(fault)
     if not needed.issubset(seen):
@@ -69,7 +103,7 @@ def verdict(fields: Fields, allowed: frozenset[bytes], needed: frozenset[bytes])
     return Verdict("", content_length, informational)
 
 
-def field_fault(field: tuple[bytes, bytes]) -> str:
+def field_fault(field: Field) -> str:
     name, value = field
     if not NAME.fullmatch(name):
         return f"{name!r} is no name of a field"
@@ -80,6 +114,3 @@ def field_fault(field: tuple[bytes, bytes]) -> str:
     if name == b":path" and not value:
         return f"{name!r} is empty"
     return ""
-
-
-known_fault = lru_cache(CACHED_FIELDS)(field_fault)

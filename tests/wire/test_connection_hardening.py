@@ -24,7 +24,7 @@ from tests.wire.cores import (
     told,
 )
 from wire.connection import Connection
-from wire.fields import CACHED_LENGTH, known_fault
+from wire.fields import KNOWN_LENGTH, KNOWN_LIMIT, known_fields, known_heads
 from wire.frames import (
     CONTINUATION,
     DATA,
@@ -213,10 +213,21 @@ def test_trailers_too_large_are_told_too():
 
 
 def test_long_fields_are_not_kept():
+    known_heads.clear()
+    known_fields.clear()
     core = server()
-    known_fault.cache_clear()
-    core.receive(headers(1, REQUEST + encode([(b"x", b"v" * (CACHED_LENGTH + 1))])), 0.0)
-    assert known_fault.cache_info().currsize == len(REQUEST_FIELDS)
+    core.receive(headers(1) + headers(3, REQUEST + encode([(b"x", b"v" * (KNOWN_LENGTH + 1))])), 0.0)
+    assert len(core.streams) == 2
+    assert known_heads == {tuple(REQUEST_FIELDS[:4])}
+    assert known_fields == set(REQUEST_FIELDS[4:])
+
+
+def test_what_is_kept_of_fields_is_bounded():
+    core = server(Limits(streams=10_000))
+    for at in range(6_000):
+        core.receive(headers(2 * at + 1, REQUEST + encode([(b"x", b"%d" % at)])), 0.0)
+    assert len(core.streams) == 6_000
+    assert len(known_fields) <= KNOWN_LIMIT
 
 
 # Windows
