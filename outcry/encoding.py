@@ -65,9 +65,16 @@ def fresh_client_order_id() -> str:
     return uuid4().hex
 
 
-def number_of(known: Mapping[str, int], word: str | None) -> int:
-    """The enum number of a word; 0 where none is given, UNKNOWN_WORD where nobody knows it."""
-    return 0 if word is None else known.get(word.lower(), UNKNOWN_WORD)
+def number_of(known: Mapping[str, int], word: str, field: str) -> int:
+    """The enum number of a word, UNKNOWN_WORD where nobody knows it. TypeError for what is no word at all."""
+    if not isinstance(word, str):
+        raise TypeError(f"{field} must be a str, not {type(word).__name__}")
+    return known.get(word.lower(), UNKNOWN_WORD)
+
+
+def number_or_none(known: Mapping[str, int], word: str | None, field: str) -> int:
+    """The same of a word that need not be given; 0 where it is not."""
+    return 0 if word is None else number_of(known, word, field)
 
 
 def exact(number: Number, field: str) -> int:
@@ -110,12 +117,15 @@ def new_order(
     instrument_id: str, side: str, quantity: Number, price: Number | None = None, options: OrderOptions | None = None
 ) -> v1.NewOrder:
     given = options or {}
+    order_type = given.get("order_type")
+    if order_type is None:
+        order_type = "market" if price is None else "limit"
     return message(
         v1.NewOrder,
         instrument_id=instrument_id,
-        side=number_of(SIDES, side),
-        order_type=number_of(ORDER_TYPES, given.get("order_type") or ("market" if price is None else "limit")),
-        time_in_force=number_of(TIMES_IN_FORCE, given.get("time_in_force")),
+        side=number_of(SIDES, side, "side"),
+        order_type=number_of(ORDER_TYPES, order_type, "order_type"),
+        time_in_force=number_or_none(TIMES_IN_FORCE, given.get("time_in_force"), "time_in_force"),
         quantity=exact(quantity, "quantity"),
         price=exact_or_none(price, "price"),
         stop_price=exact_or_none(given.get("stop_price"), "stop_price"),
@@ -123,7 +133,9 @@ def new_order(
         take_profit=exact_or_none(given.get("take_profit"), "take_profit"),
         display_quantity=exact_or_none(given.get("display_quantity"), "display_quantity"),
         post_only=given.get("post_only", False),
-        self_trade_prevention=number_of(SELF_TRADE_PREVENTIONS, given.get("self_trade_prevention")),
+        self_trade_prevention=number_or_none(
+            SELF_TRADE_PREVENTIONS, given.get("self_trade_prevention"), "self_trade_prevention"
+        ),
         expires_at_ns=given.get("expires_at_ns"),
         valid_until_ns=given.get("valid_until_ns"),
         client_order_id=given.get("client_order_id") or fresh_client_order_id(),
@@ -168,7 +180,7 @@ def cancel_all_request(
     return message(
         v1.CancelAllRequest,
         instrument_id=instrument_id,
-        side=number_of(SIDES, side),
+        side=number_or_none(SIDES, side, "side"),
         valid_until_ns=valid_until_ns,
     )
 
@@ -188,7 +200,7 @@ def instruction(request_id: int, request: Message) -> v1.Instruction:
 
 
 def market_data_request(instruments: Iterable[str], channels: Iterable[str]) -> v1.StreamMarketDataRequest:
-    numbers = [number_of(CHANNELS, channel) for channel in channels]
+    numbers = [number_of(CHANNELS, channel, "channel") for channel in channels]
     return message(v1.StreamMarketDataRequest, instruments=list(instruments), channels=numbers)
 
 

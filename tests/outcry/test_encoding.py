@@ -163,3 +163,27 @@ def test_market_data_is_asked_for_by_the_channels_names() -> None:
     request = market_data_request(["AAPL"], ["book", "Trades", "ticker"])
     assert list(request.channels) == [1, 2, 3]
     assert list(request.instruments) == ["AAPL"]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"side": 1}, "side must be a str, not int"),
+        ({"side": None}, "side must be a str, not NoneType"),
+        ({"order_type": 2}, "order_type must be a str, not int"),
+        ({"order_type": 0}, "order_type must be a str, not int"),
+        ({"time_in_force": b"GTC"}, "time_in_force must be a str, not bytes"),
+        ({"self_trade_prevention": True}, "self_trade_prevention must be a str, not bool"),
+    ],
+)
+def test_a_word_is_a_str(given: Any, named: str) -> None:
+    options: Any = {"side": "buy", **given}
+    with pytest.raises(TypeError, match=named):
+        new_order("AAPL", options.pop("side"), 1, 1, options)
+
+
+def test_a_side_or_channel_elsewhere_is_a_str_too() -> None:
+    with pytest.raises(TypeError, match="side must be a str, not int"):
+        cancel_all_request("", 1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="channel must be a str, not int"):
+        market_data_request([], [1])  # type: ignore[list-item]
