@@ -5,18 +5,20 @@ What the exchange refuses is one line on stderr, `CODE: message`, and status 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
 from outcry.errors import ExchangeError
 
 if TYPE_CHECKING:
-    from outcry.client import Client
+    from outcry.async_client import AsyncClient
+    from outcry.models import Balances, OrderResult, Positions
 
+Answer = TypeVar("Answer")
 DEMO_KEY = Path("keys") / "demo.key"
 ORDER_PREFIX = "ORD_"
 GRPC = "127.0.0.1:50051"
@@ -40,19 +42,31 @@ TimeInForce = Annotated[str | None, typer.Option("--tif", help="GTC, DAY, IOC or
 ClientOrderId = Annotated[str | None, typer.Option(help="Your own name for the order.")]
 
 
-@contextmanager
-def connected(grpc: str, api_key: str, data: Path, roots: Path | None, needs_key: bool = True) -> Iterator[Client]:
-    """A client for one command. What goes wrong ends the command with one line."""
-    from outcry.client import Client
-
+def ask(
+    question: Callable[[AsyncClient], Awaitable[Answer]],
+    grpc: str,
+    api_key: str,
+    data: Path,
+    roots: Path | None,
+    needs_key: bool = True,
+) -> Answer:
+    """The exchange's answer to one question. What goes wrong ends the command with one line."""
     try:
         key = api_key or (demo_key(data) if needs_key else None)
-        with Client(grpc, key, root_certificates=roots.read_bytes() if roots else None) as client:
-            yield client
+        return asyncio.run(asked(question, grpc, key, roots.read_bytes() if roots else None))
     except ExchangeError as error:
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+async def asked(
+    question: Callable[[AsyncClient], Awaitable[Answer]], grpc: str, key: str | None, roots: bytes | None
+) -> Answer:
+    from outcry.async_client import AsyncClient
+
+    async with AsyncClient(grpc, key, root_certificates=roots) as client:
+        return await question(client)
 
 
 def demo_key(data: Path) -> str:
@@ -99,9 +113,12 @@ def entry(side: str) -> Callable[..., None]:
         from outcry.tables import show
 
         options = OrderOptions(order_type=order_type, time_in_force=tif, client_order_id=client_order_id)
-        with connected(grpc, api_key, data, tls_ca) as client:
-            submit = client.validate_order if dry_run else client.submit_order
-            show(submit(instrument, side, quantity, price, **options), as_json)
+
+        def submit(client: AsyncClient) -> Awaitable[OrderResult]:
+            enter = client.validate_order if dry_run else client.submit_order
+            return enter(instrument, side, quantity, price, **options)
+
+        show(ask(submit, grpc, api_key, data, tls_ca), as_json)
 
     enter.__doc__ = f"{side.capitalize()}: a limit order with --price, a market order without."
     return enter
@@ -123,11 +140,13 @@ def cancel(
     if (order_id is not None) + (client_order_id is not None) + cancel_all != 1:
         raise typer.BadParameter("name one order by its id or --client-order-id, or say --all")
     number = None if order_id is None else order_number(order_id)
-    with connected(grpc, api_key, data, tls_ca) as client:
-        if cancel_all:
-            show(client.cancel_all(), as_json)
-        else:
-            show(client.cancel_order(number, client_order_id=client_order_id), as_json)
+    if cancel_all:
+        show(ask(lambda client: client.cancel_all(), grpc, api_key, data, tls_ca), as_json)
+    else:
+        name = client_order_id
+        show(
+            ask(lambda client: client.cancel_order(number, client_order_id=name), grpc, api_key, data, tls_ca), as_json
+        )
 
 
 def orders(
@@ -142,8 +161,10 @@ def orders(
     """List the account's open orders, oldest first."""
     from outcry.tables import show
 
-    with connected(grpc, api_key, data, tls_ca) as client:
-        show(client.orders(include_closed=every, instrument_id=instrument), as_json)
+    listing = ask(
+        lambda client: client.orders(include_closed=every, instrument_id=instrument), grpc, api_key, data, tls_ca
+    )
+    show(listing, as_json)
 
 
 def positions(
@@ -156,8 +177,10 @@ def positions(
     """Show the account's positions and balances."""
     from outcry.tables import show
 
-    with connected(grpc, api_key, data, tls_ca) as client:
-        show((client.positions(), client.balances()), as_json)
+    async def held(client: AsyncClient) -> tuple[Positions, Balances]:
+        return await client.positions(), await client.balances()
+
+    show(ask(held, grpc, api_key, data, tls_ca), as_json)
 
 
 def book(
@@ -170,5 +193,4 @@ def book(
     """Show the book of an instrument. Needs no key."""
     from outcry.tables import show
 
-    with connected(grpc, "", DATA, tls_ca, needs_key=False) as client:
-        show(client.order_book(instrument, depth), as_json)
+    show(ask(lambda client: client.order_book(instrument, depth), grpc, "", DATA, tls_ca, needs_key=False), as_json)
