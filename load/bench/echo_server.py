@@ -10,7 +10,6 @@ import gc
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from subprocess import PIPE, Popen
 from types import ModuleType
 from typing import Any
@@ -19,6 +18,7 @@ import grpc
 import grpc.aio
 import uvloop
 
+import wire
 from load.bench.figures import Skipped
 
 METHOD = "/outcry.v1.OrderEntry/SubmitOrder"
@@ -30,17 +30,8 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 def implementation(transport: str) -> ModuleType:
-    """grpc.aio, or what stands in for it. Skipped as long as that cannot serve and call."""
-    if transport == "grpcio":
-        return grpc.aio
-    try:
-        native = import_module("wire")
-    except ImportError:
-        raise Skipped("native: there is no room `wire`") from None
-    for name in ("server", "insecure_channel"):
-        if not callable(getattr(native, name, None)):
-            raise Skipped(f"native: `wire` has no {name} yet")
-    return native
+    """grpc.aio, or what stands in for it."""
+    return grpc.aio if transport == "grpcio" else wire
 
 
 class Echo(grpc.GenericRpcHandler):
@@ -73,7 +64,7 @@ HANDLERS: dict[str, Any] = {
 @contextmanager
 def echo_server(transport: str = "grpcio") -> Iterator[tuple[str, int]]:
     """The address and the process id of a bare echo."""
-    implementation(transport)
+
     with echoing([sys.executable, "-m", "load.bench.echo_server", transport]) as server:
         yield server
 

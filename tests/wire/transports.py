@@ -1,7 +1,6 @@
 """The transports there are, each as what stands for `grpc.aio.server` and `grpc.aio.insecure_channel`.
 
-Our own is found when the room offers it. Every channel is tried against every server; grpcio on both ends is the
-reference.
+Every channel is tried against every server; grpcio on both ends is the reference.
 """
 
 from __future__ import annotations
@@ -9,24 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import grpc.aio
 
+import wire
 from tests.wire.services import SERVICE, Service
 
-CHANNELS: dict[str, Callable[..., Any]] = {"grpcio": grpc.aio.insecure_channel}
-SERVERS: dict[str, Callable[..., Any]] = {"grpcio": grpc.aio.server}
-
-try:
-    wire = import_module("wire")
-except ModuleNotFoundError:
-    wire = None  # type: ignore[assignment]
-if hasattr(wire, "insecure_channel"):
-    CHANNELS["native"] = wire.insecure_channel
-if hasattr(wire, "server"):
-    SERVERS["native"] = wire.server
+CHANNELS: dict[str, Callable[..., Any]] = {"grpcio": grpc.aio.insecure_channel, "native": wire.insecure_channel}
+SERVERS: dict[str, Callable[..., Any]] = {"grpcio": grpc.aio.server, "native": wire.server}
 
 CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # no test inherits a connection, or a backoff, of another
