@@ -246,6 +246,11 @@ class Call:
 
     def let_go(self) -> None:
         self.ended = True
+        if self.requests:
+            self.requests.clear()  # what nobody waits for is not done
+        if self.withheld and not self.connection.core.failed:
+            self.give_back(self.withheld)
+            self.withheld = 0
         self.wake_reader()
         self.wake_writer()
         self.connection.call_ended()
