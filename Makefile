@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup run test lint load bench proto clean
+.PHONY: help setup run test lint load bench soak proto clean
 
 help:
 	@echo 'make run    set up, and run the exchange with a live demo market'
@@ -12,6 +12,7 @@ help:
 	@echo 'make lint   ruff, mypy --strict, import-linter'
 	@echo 'make load   100 Locust users for a minute against a fresh exchange'
 	@echo 'make bench  time the engine, the Session stream, and the transports beside others'
+	@echo 'make soak   ten minutes of calls, streams, cancels and reconnects, with every answer checked'
 	@echo 'make proto  generate the gRPC stubs again'
 	@echo 'make clean  remove what set-up made (the data folder stays)'
 
@@ -41,6 +42,9 @@ load: setup
 
 bench: setup
 	@$(BIN)/python -m load.bench
+
+soak: setup
+	@$(BIN)/python -m load.soak
 
 proto: setup
 	@$(BIN)/python protos/generate.py
