@@ -62,6 +62,11 @@ class Assembler:
     def partial(self) -> bool:
         return self._held is not None
 
+    @property
+    def held(self) -> int:
+        """Bytes of the message that is not whole."""
+        return 0 if self._held is None else len(self._held)
+
     def feed(self, data: bytes) -> list[bytes]:
         """Return the messages that `data` completes; raises MessageError."""
         # Nearly always a piece is one whole message, as it is.

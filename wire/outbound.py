@@ -36,6 +36,7 @@ class Outbound:
         self.window = DEFAULT_WINDOW
         self.initial_window = DEFAULT_WINDOW
         self.max_frame = SMALLEST_MAX_FRAME
+        self.queued = 0  # bytes in the outboxes of all
         self.turns: deque[Stream] = deque()  # those that wait for the connection's window
         self.updates_due = 0  # windows that the peer may give back in crumbs, for the data that it was sent
         self.table_shrunk = False  # the peer has asked for a smaller table, and is to be told that ours is empty
@@ -85,6 +86,7 @@ class Outbound:
         if data:
             stream.outbox.append(memoryview(data))
             stream.queued += size
+            self.queued += size
         if end_stream:
             stream.ending = b""
         if is_first:
@@ -153,6 +155,7 @@ class Outbound:
             stream.send_window -= size
             self.window -= size
             stream.queued -= size
+            self.queued -= size
             is_last = not outbox and stream.ending == b""
             self.out.append(frame(DATA, END_STREAM if is_last else 0, stream.id, data))
             if is_last:
@@ -190,11 +193,19 @@ class Outbound:
     def forget(self, stream: Stream) -> None:
         stream.closed = stream.local_closed = stream.remote_closed = True
         stream.outbox = None
+        self.queued -= stream.queued
         stream.queued = 0
         if stream.in_turn:  # the turn may never come, and a peer could pile up streams there
             stream.in_turn = False
             self.turns.remove(stream)
         self.streams.pop(stream.id, None)
+
+    def forget_all(self) -> None:
+        """Nobody will hear more of any stream."""
+        self.turns.clear()
+        for stream in list(self.streams.values()):
+            stream.in_turn = False
+            self.forget(stream)
 
     def send_reset(self, stream: Stream, code: int) -> None:
         self.out.append(reset_frame(stream.id, code))

@@ -8,6 +8,7 @@ from grpc import StatusCode
 from msgspec import Struct, field
 
 from wire.hpack import Block
+from wire.messages import INFLATE
 from wire.metadata import Metadatum, from_fields
 from wire.timeouts import decode_timeout
 
@@ -91,6 +92,8 @@ def read(fields: tuple[tuple[bytes, bytes], ...]) -> Head:
         encoding=values.get(b"grpc-encoding", b"identity").decode("latin-1"),
         accepts=frozenset(word.strip() for word in accepts.split(",")),
     )
+    if head.encoding not in INFLATE:
+        head.refusal = (StatusCode.UNIMPLEMENTED, f"Compression algorithm '{head.encoding}' is not supported")
     try:
         head.metadata = from_fields(fields)
     except ValueError as problem:

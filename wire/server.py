@@ -21,7 +21,6 @@ from wire.server_connection import ServerConnection
 from wire.servicer_context import ServerCall
 from wire.settings import server_settings
 
-LOOK_S = 1.0  # between looks at the connections
 WATCH_S = 0.05  # between looks at the deadlines
 
 
@@ -124,13 +123,13 @@ class Server(grpc.aio.Server):
             listener.server = await make(
                 lambda: ServerConnection(self), sock=listener.socket, ssl=context, ssl_handshake_timeout=handshake_s
             )
-        self.looking = self.loop.call_later(LOOK_S, self.look)
+        self.looking = self.loop.call_later(self.settings.look_s, self.look)
 
     def look(self) -> None:
         now = self.loop.time()
         for connection in list(self.connections):
             connection.look(now)
-        self.looking = self.loop.call_later(LOOK_S, self.look)
+        self.looking = self.loop.call_later(self.settings.look_s, self.look)
 
     def watch(self, call: ServerCall) -> None:
         """End the call when its deadline has passed. One timer for all: most calls end long before."""
@@ -140,11 +139,10 @@ class Server(grpc.aio.Server):
 
     def expire(self) -> None:
         now = self.loop.time()
-        running = [call for call in self.watched if not call.ended]
-        for call in running:
+        for call in self.watched:
             if call.deadline is not None and call.deadline <= now:
                 call.expire()
-        self.watched = [call for call in running if not call.ended]
+        self.watched = [call for call in self.watched if not call.ended or call.stream.queued]
         self.watching = self.loop.call_later(WATCH_S, self.expire) if self.watched else None
 
     # The end
@@ -158,10 +156,8 @@ class Server(grpc.aio.Server):
                 listener.socket.close()
         for connection in list(self.connections):
             connection.leave()
-        if grace and self.connections:
-            self.quiet = self.loop.create_future()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.quiet, grace)
+        if grace:
+            await self.emptied(grace)
         await self.abandon()
         for timer in (self.looking, self.watching):
             if timer is not None:
@@ -176,6 +172,17 @@ class Server(grpc.aio.Server):
             connection.close()
         if self.tasks:
             await asyncio.wait(self.tasks)
+        await self.emptied(self.settings.linger_s)
+        for connection in list(self.connections):  # nobody reads what was said last
+            connection.transport.abort()
+        await self.emptied(self.settings.linger_s)
+
+    async def emptied(self, patience_s: float) -> None:
+        """Wait for the last connection to end."""
+        if self.connections:
+            self.quiet = self.loop.create_future()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.quiet, patience_s)
 
     def connection_ended(self) -> None:
         if not self.connections and self.quiet is not None and not self.quiet.done():

@@ -25,6 +25,8 @@ from wire.streams import Stream
 if TYPE_CHECKING:
     from wire.server_connection import ServerConnection
 
+MESSAGE_COST = 64  # bytes that it takes to hold a message, beside its own
+LARGE_BYTES = 4 << 10  # an answer of which many would be too much
 QUEUED_BYTES = 64 << 10  # of requests that wait to be read, or of answers that wait for the client's window
 PARSE_FAILED = "Exception deserializing request!"
 ONE_MESSAGE = "One request message was expected"
@@ -48,6 +50,7 @@ class Call:
     requests: deque[bytes] | None = None  # of a streaming call
     queued = 0  # bytes of them
     withheld = 0  # bytes of window that are not given back
+    held = 0  # bytes of a message that is not whole
     requests_ended = False
     reader: asyncio.Future[None] | None = None
     writer: asyncio.Future[None] | None = None
@@ -77,6 +80,9 @@ class Call:
         self.assemble(event)
 
     def assemble(self, event: DataReceived) -> None:
+        if self.ended:
+            self.give_back(event.size)
+            return
         try:
             if self.assembler is None:
                 self.assembler = Assembler(self.connection.settings.receive_limit, self.head.encoding)
@@ -87,14 +93,21 @@ class Call:
                 self.take(message)
             self.end(error.status_code, error.words)
             return
+        self.hold(self.assembler.held)
         for message in messages:
             self.take(message)
-        if self.queued < QUEUED_BYTES or self.assembler.partial:
+        if self.queued < QUEUED_BYTES:
             self.give_back(event.size)
         else:
             self.withheld += event.size
-        if event.end_stream:
+        if self.held and self.connection.unfinished > self.connection.settings.unfinished:
+            self.end(StatusCode.RESOURCE_EXHAUSTED, "Too many unfinished requests")
+        elif event.end_stream:
             self.end_requests()
+
+    def hold(self, size: int) -> None:
+        self.connection.unfinished += size - self.held
+        self.held = size
 
     def compress(self, compression: grpc.Compression | None) -> None:
         """Send gzip where compression is wanted and the client understands that; deflate is as good as gzip."""
@@ -114,7 +127,7 @@ class Call:
         """A whole message."""
         if self.requests is not None:
             self.requests.append(message)
-            self.queued += len(message)
+            self.queued += len(message) + MESSAGE_COST
             self.wake_reader()
         elif self.has_begun:
             self.end(StatusCode.INTERNAL, ONE_MESSAGE)
@@ -171,7 +184,7 @@ class Call:
         if self.initial is None and not self.trailing and not self.gzip and self.status is None:
             connection, stream = self.connection, self.stream
             connection.core.respond(stream, HEAD, body, TRAILERS)
-            if stream.closed and self.task is None and self.callbacks is None:
+            if stream.closed and self.task is None and self.callbacks is None and not self.held:
                 # Nothing is left to be let go of.
                 self.ended = True
                 connection.call_ended()
@@ -191,6 +204,9 @@ class Call:
         if size > limit:
             words = f"SERVER: Sent message larger than max ({size} vs. {limit})"
             self.end(StatusCode.RESOURCE_EXHAUSTED, words)
+            return None
+        if size > LARGE_BYTES and not self.connection.has_room(size):
+            self.end(StatusCode.RESOURCE_EXHAUSTED, "Too many answers wait to be read")
             return None
         if self.gzip and not self.next_plain:
             return message_bytes(payload, gzip=True)
@@ -251,6 +267,12 @@ class Call:
         if self.withheld and not self.connection.core.failed:
             self.give_back(self.withheld)
             self.withheld = 0
+        if self.held:
+            self.hold(0)
+        self.assembler = None
+        if self.withheld:  # nobody will read it
+            size, self.withheld = self.withheld, 0
+            self.give_back(size)
         self.wake_reader()
         self.wake_writer()
         self.connection.call_ended()
@@ -273,8 +295,13 @@ class Call:
                 self.task.cancel()
 
     def expire(self) -> None:
-        """The client's patience has ended."""
-        if not self.ended:
+        """The client's patience has ended, maybe while an answer waits for its window."""
+        if self.stream.queued:
+            self.connection.core.reset(self.stream, ErrorCode.CANCEL)
+            self.connection.unread.discard(self.stream)
+            self.connection.schedule()
+            self.cancel()
+        elif not self.ended:
             self.end(StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
             self.is_cancelled = True
             if self.task is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from ssl import SSLObject
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,6 +54,9 @@ class ServerConnection(asyncio.Protocol):
         self.heard_at = self.pinged_at = self.begun_at = 0.0
         self.pinging = False
         self.leaving = False
+        self.parting_at: float | None = None
+        self.unflushed = 0  # bytes of large answers in this turn
+        self.unfinished = 0  # bytes of requests that are not whole
         self.peer = ""
         self.auth_context: Mapping[str, list[bytes]] = {}
 
@@ -63,12 +67,12 @@ class ServerConnection(asyncio.Protocol):
         self.peer = peer_name(transport.get_extra_info("peername"))
         self.heard_at = self.begun_at = self.loop.time()
         tls: SSLObject | None = transport.get_extra_info("ssl_object")
-        if len(self.server.connections) >= self.settings.connections:
-            self.transport.abort()
         if tls is not None:
             self.auth_context = identity(tls)
-            if tls.selected_alpn_protocol() != "h2":
-                self.transport.abort()
+        is_strange = tls is not None and tls.selected_alpn_protocol() != "h2"
+        if is_strange or len(self.server.connections) >= self.settings.connections:
+            self.transport.abort()
+            return
         self.server.connections.add(self)
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self.core.start()
@@ -105,8 +109,9 @@ class ServerConnection(asyncio.Protocol):
             self.pinging = False
         elif isinstance(event, ConnectionFailed):
             log.warning("%s: %s, %s", self.peer, event.code.name, event.words)
+            self.drop_calls()
             self.flush()
-            self.transport.close()
+            self.part()
 
     def drained(self, stream: Stream) -> None:
         if stream in self.unread:
@@ -127,16 +132,16 @@ class ServerConnection(asyncio.Protocol):
             call.wake_writer()
 
     def eof_received(self) -> None:
-        self.transport.close()
+        """Without the peer's frames nothing can go on; what has been said may still leave."""
+        self.drop_calls()
+        self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.paused = False
+        self.parting_at = self.loop.time()
         self.core.failed = True
         self.server.connections.discard(self)
-        for call in self.calls():
-            call.cancel()
-        self.core.streams.clear()
-        self.unread.clear()
+        self.drop_calls()
         self.server.connection_ended()
 
     def schedule(self) -> None:
@@ -147,21 +152,39 @@ class ServerConnection(asyncio.Protocol):
 
     def flush(self) -> None:
         self.flushing = False
+        self.unflushed = 0
         data = self.core.take()
+        if self.parting_at is not None:
+            return
         if data:
             self.transport.write(data)
         if self.leaving and not self.core.streams:
-            self.transport.close()
+            self.part()
 
     @property
     def output(self) -> int:
         """How many pieces wait for the end of the turn, as bytes at the least."""
         return len(self.core.out) * 512
 
+    def has_room(self, size: int) -> bool:
+        """Whether a large answer may wait with the others: for a window, the kernel, the end of the turn."""
+        self.unflushed += size
+        waiting = self.core.queued + self.unflushed
+        if self.paused:
+            waiting += self.transport.get_write_buffer_size()
+        return waiting <= self.settings.unsent or waiting == size
+
     # Calls
 
     def calls(self) -> list[ServerCall]:
         return [stream.owner for stream in list(self.core.streams.values()) if stream.owner is not None]
+
+    def drop_calls(self) -> None:
+        """There is nobody to answer."""
+        for call in self.calls():
+            call.cancel()
+        self.core.forget_all()
+        self.unread.clear()
 
     def begin(self, event: HeadersReceived, now: float) -> None:
         """A request: find its method, or say why there is none."""
@@ -220,7 +243,10 @@ class ServerConnection(asyncio.Protocol):
     def look(self, now: float) -> None:
         """Once in a while: is anybody there?"""
         settings = self.settings
-        if self.paused:
+        if self.parting_at is not None:
+            if now - self.parting_at > settings.linger_s:
+                self.transport.abort()
+        elif self.paused:
             if now - self.paused_since > settings.stalled_s:
                 self.transport.abort()
         elif (self.core.expects_settings or self.core.block is not None) and now - self.begun_at > settings.handshake_s:
@@ -242,8 +268,20 @@ class ServerConnection(asyncio.Protocol):
             self.core.go_away(self.core.last_accepted, ErrorCode.NO_ERROR)
             self.schedule()
 
+    def part(self) -> None:
+        """All has been said. The peer gets a moment to read it: a socket that is closed while there is something
+        unread in it takes back what has not been read at the other end."""
+        if self.parting_at is None:
+            self.parting_at = self.loop.time()
+            if self.transport.is_closing() or not self.transport.can_write_eof():
+                self.transport.close()
+                return
+            with suppress(OSError):  # the peer has gone, which we are to hear of soon
+                self.transport.write_eof()
+
     def close(self) -> None:
         self.flush()
+        self.parting_at = self.parting_at or self.loop.time()
         self.transport.close()
 
 

@@ -11,7 +11,7 @@ import grpc
 from grpc import StatusCode
 
 from wire.answers import Metadata
-from wire.server_call import QUEUED_BYTES, Call
+from wire.server_call import MESSAGE_COST, QUEUED_BYTES, Call
 
 CODE_OF_NUMBER = {code.value[0]: code for code in StatusCode}
 log = logging.getLogger("wire")
@@ -31,7 +31,7 @@ class ServerCall(Call):
             self.reader = self.connection.loop.create_future()
             await self.reader
         message = requests.popleft()
-        self.queued -= len(message)
+        self.queued -= len(message) + MESSAGE_COST
         if self.withheld and self.queued < QUEUED_BYTES:
             size, self.withheld = self.withheld, 0
             self.give_back(size)

@@ -22,7 +22,11 @@ class ServerSettings(Struct, frozen=True):
     keepalive_s: float = 7_200.0
     keepalive_timeout_s: float = 20.0
     handshake_s: float = 10.0  # to say hello, or to finish a block of header fields
-    stalled_s: float = 20.0  # for a reader to take anything of what waits for it
+    stalled_s: float = 20.0  # for a reader to take what the kernel has no more room for
+    linger_s: float = 1.0  # for a peer to read why it is sent away
+    look_s: float = 1.0  # between looks at the connections
+    unsent: int = 64 << 20  # of one connection's answers; above it calls end with RESOURCE_EXHAUSTED
+    unfinished: int = 64 << 20  # of one connection's requests that are not whole; likewise
     limits: Limits = Limits()
 
 
