@@ -46,10 +46,14 @@ def new_order(account: int, request: v1.NewOrder) -> NewOrder:
         raise invalid_request("post_only is not supported yet", "post_only")
     if request.self_trade_prevention not in STP_NONE:
         raise invalid_request("self_trade_prevention is not supported yet", "self_trade_prevention")
+    client_order_id, instrument_id = request.client_order_id, request.instrument_id
+    if len(client_order_id) > WORD_LENGTH or len(instrument_id) > WORD_LENGTH:
+        word(client_order_id, "client_order_id")
+        word(instrument_id, "instrument_id")
     return NewOrder(
         account,
-        word(request.client_order_id, "client_order_id"),
-        word(request.instrument_id, "instrument_id"),
+        client_order_id,
+        instrument_id,
         request.side,
         request.order_type,
         request.time_in_force or v1.TIME_IN_FORCE_GTC,
@@ -62,7 +66,7 @@ def new_order(account: int, request: v1.NewOrder) -> NewOrder:
 
 
 def word(text: str, field: str) -> str:
-    """A name that a request gives; whatever it names, the journal must not be filled with it."""
+    """A name that a request gives; whatever it names, the journal must not be filled with it. Refused if too long."""
     if len(text) > WORD_LENGTH:
         raise invalid_request(f"{field} is longer than {WORD_LENGTH} characters", field)
     return text

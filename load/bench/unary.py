@@ -1,4 +1,4 @@
-"""What the gateway itself adds to one unary order: its process's CPU time, less that of a bare echo.
+"""What the gateway itself adds to one unary order: its process's CPU time, less that of a bare echo on its transport.
 
 Both servers are driven in the same way, by the same client with the same number of calls in flight; what differs is
 authentication, decoding, the engine, the journal and the answer. CPU time of the server's process is counted, so that
@@ -62,7 +62,7 @@ def accepted(answer: bytes) -> None:
 
 
 def figures() -> list[Figure]:
-    with own_engine("write") as engine, echo_server() as (echo_address, echo_pid):
+    with own_engine("write", "--transport", "native") as engine, echo_server("native") as (echo_address, echo_pid):
         metadata = trader(engine)
         measures = {
             "echo": lambda: cost_us(echo_address, echo_pid, metadata, lambda answer: None),
@@ -73,7 +73,7 @@ def figures() -> list[Figure]:
     return [
         Figure(
             "unary order, the gateway's own CPU",
-            f"write, {IN_FLIGHT} in flight, limit orders; {medians['order']:.0f} us less the bare echo's"
+            f"write, native, {IN_FLIGHT} in flight, limit orders; {medians['order']:.0f} us less the bare echo's"
             f" {medians['echo']:.0f} us",
             f"{own:.1f} us",
             f"<= {GOAL_US:.0f} us",
