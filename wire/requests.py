@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from grpc import StatusCode
@@ -37,7 +38,8 @@ class Head(Struct):
 class Heads:
     """Reads heads, those that come again from memory: most calls of a client differ in nothing, or in their timeout."""
 
-    def __init__(self) -> None:
+    def __init__(self, method_of: Callable[[Head], Any]) -> None:
+        self.method_of = method_of
         self.kept: dict[tuple[tuple[bytes, bytes], ...], Head] = {}
 
     def of(self, block: Block) -> Head:
@@ -54,6 +56,8 @@ class Heads:
         head = self.kept.get(key)
         if head is None:
             head = read(key)
+            if head.refusal is None and not head.http_status:
+                head.method = self.method_of(head)
             if len(self.kept) >= HEADS_KEPT:
                 self.kept.clear()
             self.kept[key] = head

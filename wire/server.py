@@ -54,7 +54,7 @@ class Server(grpc.aio.Server):
         self.handlers = list(handlers)
         self.registered: dict[str, Any] = {}
         self.methods: dict[str, Method] = {}
-        self.heads = Heads()
+        self.heads = Heads(self.method)
         self.listeners: list[Listener] = []
         self.connections: set[ServerConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()

@@ -266,13 +266,10 @@ class Call:
             self.requests.clear()  # what nobody waits for is not done
         if self.withheld and not self.connection.core.failed:
             self.give_back(self.withheld)
-            self.withheld = 0
+        self.withheld = 0
         if self.held:
             self.hold(0)
         self.assembler = None
-        if self.withheld:  # nobody will read it
-            size, self.withheld = self.withheld, 0
-            self.give_back(size)
         self.wake_reader()
         self.wake_writer()
         self.connection.call_ended()
