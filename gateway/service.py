@@ -31,7 +31,7 @@ from gateway.market_data import MarketData, MarketDataHub
 from gateway.operations import Operations
 from gateway.order_entry import OrderEntry
 from gateway.refusals import Refused
-from gateway.sequencer import Sequencer
+from gateway.sequencer import Sequencer, Waiting
 from gateway.settings import Settings
 from outcry import v1
 from wire.credentials import ServerCredentials
@@ -52,6 +52,16 @@ log = structlog.get_logger()
 
 class Misconfigured(Exception):
     """Settings that cannot work; the message names the flag."""
+
+
+class Departure:
+    """Lets the answers of a batch leave at once: after it, nothing more is to come in this turn."""
+
+    def __init__(self, server: wire.Server) -> None:
+        self.server = server
+
+    def publish(self, batch: list[Waiting]) -> None:
+        self.server.flush()
 
 
 class Gateway:
@@ -90,6 +100,8 @@ class Gateway:
         )
         await self.apply_venue()
         self.server = self.build_server()
+        if isinstance(self.server, wire.Server):
+            self.sequencer.publishers += (Departure(self.server),)
         await self.server.start()
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
         log.info("serving", port=self.port, journal_seq=self.sequencer.seq, durability=str(self.settings.durability))

@@ -58,6 +58,7 @@ class Server(grpc.aio.Server):
         self.listeners: list[Listener] = []
         self.connections: set[ServerConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.unflushed: list[ServerConnection] = []
         self.watched: list[ServerCall] = []
         self.watching: asyncio.TimerHandle | None = None
         self.looking: asyncio.TimerHandle | None = None
@@ -130,6 +131,17 @@ class Server(grpc.aio.Server):
         for connection in list(self.connections):
             connection.look(now)
         self.looking = self.loop.call_later(self.settings.look_s, self.look)
+
+    def schedule(self, connection: ServerConnection) -> None:
+        if not self.unflushed:
+            self.loop.call_soon(self.flush)
+        self.unflushed.append(connection)
+
+    def flush(self) -> None:
+        """Let all answers leave that are ready: at the end of the turn, or when somebody knows that it is over."""
+        connections, self.unflushed = self.unflushed, []
+        for connection in connections:
+            connection.flush()
 
     def watch(self, call: ServerCall) -> None:
         """End the call when its deadline has passed. One timer for all: most calls end long before."""

@@ -47,7 +47,7 @@ class ServerConnection(asyncio.Protocol):
         self.settings = server.settings
         self.loop = server.loop
         self.core = Connection(is_client=False, limits=server.settings.limits)
-        self.flushing = False
+        self.flushing = False  # it is to be done before this turn of the loop is over
         self.paused = False
         self.paused_since = 0.0
         self.unread: set[Stream] = set()  # answered, while the client may still be sending
@@ -80,6 +80,7 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = now = self.loop.time()
+        self.flushing = True  # at the end of this
         for event in self.core.receive(data, now):
             if isinstance(event, DataReceived):
                 if event.stream.owner is not None:
@@ -91,8 +92,7 @@ class ServerConnection(asyncio.Protocol):
                     self.begin(event, now)
             else:
                 self.take(event)
-        if self.core.out:
-            self.schedule()
+        self.flush()
 
     def take(self, event: Event) -> None:
         """What comes less often than requests."""
@@ -145,10 +145,10 @@ class ServerConnection(asyncio.Protocol):
         self.server.connection_ended()
 
     def schedule(self) -> None:
-        """Let what is ready leave at the end of this turn."""
+        """Let what is ready leave at the end of this turn, or with the server's next flush."""
         if not self.flushing:
             self.flushing = True
-            self.loop.call_soon(self.flush)
+            self.server.schedule(self)
 
     def flush(self) -> None:
         self.flushing = False
