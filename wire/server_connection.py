@@ -86,7 +86,7 @@ class ServerConnection(asyncio.Protocol):
                 if event.stream.owner is not None:
                     event.stream.owner.receive(event)
                 elif event.size:
-                    self.dismiss(event)
+                    self.core.consumed(event.stream, event.size)
             elif isinstance(event, HeadersReceived):
                 if not event.stream.closed or event.end_stream:
                     self.begin(event, now)
@@ -197,6 +197,7 @@ class ServerConnection(asyncio.Protocol):
             return
         if head.http_status:
             self.core.send_headers(stream, http_block(head.http_status), end_stream=True)
+            self.dismiss(stream)
             return
         if head.method is None:
             self.refuse(stream, StatusCode.UNIMPLEMENTED, "Method not found!")
@@ -219,13 +220,12 @@ class ServerConnection(asyncio.Protocol):
 
     def refuse(self, stream: Stream, code: StatusCode, words: str) -> None:
         self.core.send_headers(stream, only_trailers_block(code, words, ()), end_stream=True)
+        self.dismiss(stream)
 
-    def dismiss(self, event: DataReceived) -> None:
-        """The stream was refused; reset it where more than one last frame comes. Clients such as curl fail where the
-        reset meets a request that they are still sending."""
-        self.core.consumed(event.stream, event.size)
-        if not event.stream.closed:
-            self.core.reset(event.stream, ErrorCode.NO_ERROR)
+    def dismiss(self, stream: Stream) -> None:
+        """The answer is given; the rest of the request is of no use."""
+        if not stream.closed:
+            self.core.reset(stream, ErrorCode.NO_ERROR)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(work)
