@@ -100,7 +100,7 @@ def verdict(fields: Fields, allowed: frozenset[bytes], needed: frozenset[bytes])
             return Verdict(fault)
     if not needed.issubset(seen):
         return Verdict(f"{sorted(needed.difference(seen))[0]!r} is missing")
-    return Verdict("", content_length, informational)
+    return Verdict("", content_length, informational) if informational or content_length is not None else GOOD
 
 
 def field_fault(field: Field) -> str:

@@ -14,7 +14,7 @@ from wire.events import (
     TrailersReceived,
 )
 from wire.faults import Fault, StreamFault
-from wire.fields import Verdict, request_verdict, response_verdict, trailers_verdict
+from wire.fields import GOOD, Verdict, request_verdict, response_verdict, trailers_verdict
 from wire.frames import (
     CONTINUATION,
     DATA,
@@ -102,7 +102,9 @@ class Inbound(Control):
         if ended:  # at most one frame a stream is outside the windows so
             self.credit(size)
             self.events.append(DataReceived(stream, data, 0, True))
-            self.close_remote(stream)
+            stream.remote_closed = True
+            if stream.local_closed:
+                self.forget(stream)
         else:
             self.events.append(DataReceived(stream, data, size, False))
 
@@ -169,10 +171,12 @@ class Inbound(Control):
 
     def take_block(self, stream_id: int, data: bytes, ended: bool) -> None:
         """A whole block. It is decoded even where nobody will read it, because it may change the table."""
-        try:
-            block = self.decoder.decode(data)
-        except HpackError as error:
-            raise Fault(ErrorCode.COMPRESSION_ERROR, str(error)) from None
+        block = self.decoder.cache.get(data)  # where most blocks are
+        if block is None:
+            try:
+                block = self.decoder.decode(data)
+            except HpackError as error:
+                raise Fault(ErrorCode.COMPRESSION_ERROR, str(error)) from None
         stream = self.streams.get(stream_id)
         if stream is None:
             if self.is_client or stream_id <= self.last_accepted:
@@ -186,15 +190,14 @@ class Inbound(Control):
         if stream.has_headers:
             self.take_trailers(stream, block, ended)
             return
-        verdict = self.verdict(block)
-        if verdict.fault or (verdict.informational and ended):
-            raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR)
-        if verdict.informational:
-            return
+        if block.as_head is not GOOD:
+            verdict = self.verdict(block)
+            if verdict.fault or (verdict.informational and ended) or (ended and verdict.content_length):
+                raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR)
+            if verdict.informational:
+                return
+            stream.content_left = verdict.content_length
         stream.has_headers = True
-        stream.content_left = verdict.content_length
-        if ended and verdict.content_length:
-            raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR)
         self.events.append(HeadersReceived(stream, block, ended))
         if ended:
             self.close_remote(stream)

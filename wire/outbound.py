@@ -7,11 +7,15 @@ the connection's, and then it takes turns with the others.
 from __future__ import annotations
 
 from collections import deque
+from functools import lru_cache
+from struct import Struct
 
 from wire.frames import (
     DATA,
     DEFAULT_WINDOW,
+    END_HEADERS,
     END_STREAM,
+    HEADERS,
     LARGEST_WINDOW,
     PING,
     SMALLEST_MAX_FRAME,
@@ -24,7 +28,19 @@ from wire.frames import (
 from wire.hpack import SIZE_UPDATE_TO_ZERO
 from wire.streams import Stream
 
+END = END_HEADERS | END_STREAM
 UPDATES = 2  # of windows, for one frame of data: the stream's and the connection's
+
+
+@lru_cache(1_024)
+def envelope(head: int, trailers: int) -> tuple[Struct, Struct, bytes, bytes]:
+    """What stands before and behind the body of an answer, by the sizes of its blocks: HEADERS and the head of DATA,
+    then HEADERS; and of both HEADERS the length, kind and flags."""
+    leads = [
+        head.to_bytes(3, "big") + bytes((HEADERS, END_HEADERS)),
+        trailers.to_bytes(3, "big") + bytes((HEADERS, END)),
+    ]
+    return Struct(f">5sI{head}sBHBBI"), Struct(f">5sI{trailers}s"), leads[0], leads[1]
 
 
 class Outbound:
@@ -104,23 +120,13 @@ class Outbound:
         stream.send_window -= size
         self.window -= size
         self.updates_due += UPDATES
-        name = stream.id.to_bytes(4, "big")
-        # The frames of an answer, written out: length, kind, flags, stream, payload, three times.
-        self.out.append(
-            b"%b\x01\x04%b%b%b\x00\x00%b%b%b\x01\x05%b%b"
-            % (
-                len(head).to_bytes(3, "big"),
-                name,
-                head,
-                size.to_bytes(3, "big"),
-                name,
-                body,
-                len(trailers).to_bytes(3, "big"),
-                name,
-                trailers,
-            )
-        )
-        self.close_local(stream)
+        front, back, front_lead, back_lead = envelope(len(head), len(trailers))
+        stream_id = stream.id
+        front_bytes = front.pack(front_lead, stream_id, head, size >> 16, size & 0xFFFF, DATA, 0, stream_id)
+        self.out.append(front_bytes + body + back.pack(back_lead, stream_id, trailers))
+        stream.local_closed = True
+        if stream.remote_closed:
+            self.forget(stream)
 
     def pump(self) -> list[Stream]:
         """Let out what the windows allow, a frame a turn. Returns the streams whose outbox is empty now."""
@@ -192,9 +198,10 @@ class Outbound:
 
     def forget(self, stream: Stream) -> None:
         stream.closed = stream.local_closed = stream.remote_closed = True
+        if stream.queued:
+            self.queued -= stream.queued
+            stream.queued = 0
         stream.outbox = None
-        self.queued -= stream.queued
-        stream.queued = 0
         if stream.in_turn:  # the turn may never come, and a peer could pile up streams there
             stream.in_turn = False
             self.turns.remove(stream)

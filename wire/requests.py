@@ -19,7 +19,8 @@ PLAIN_SUBTYPES = (b"", b"+", b";")
 
 
 class Head(Struct):
-    """`refusal` is a status, or `http_status` one of HTTP alone, for what can only be refused.
+    """`method` is None for what can only be refused: with `refusal`, a status, or `http_status`, one of HTTP alone, or
+    because there is no such method.
 
     `timeout_s` is the caller's patience from now on. `memo` is the application's: what it has made of these fields.
     """
@@ -78,7 +79,7 @@ def timed(head: Head, timeout: bytes) -> Head:
         head.accepts,
         refusal,
         head.http_status,
-        head.method,
+        None if refusal is not None else head.method,
         head.memo,
     )
 

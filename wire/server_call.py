@@ -39,6 +39,7 @@ class Call:
 
     status: StatusCode | None = None
     words: str = ""
+    is_usual = True  # nothing has been set that an answer would have to tell
     trailing: Metadata = ()
     initial: Metadata | None = None
     head_sent = False
@@ -113,6 +114,7 @@ class Call:
         """Send gzip where compression is wanted and the client understands that; deflate is as good as gzip."""
         wanted = compression not in (None, grpc.Compression.NoCompression)
         self.gzip = wanted and "gzip" in self.head.accepts
+        self.is_usual = self.is_usual and not self.gzip
 
     def open_requests(self) -> None:
         """The requests are a stream: what comes waits to be read."""
@@ -181,20 +183,22 @@ class Call:
         body = self.encoded(message)
         if body is None:
             return
-        if self.initial is None and not self.trailing and not self.gzip and self.status is None:
-            connection, stream = self.connection, self.stream
-            connection.core.respond(stream, HEAD, body, TRAILERS)
-            if stream.closed and self.task is None and self.callbacks is None and not self.held:
-                # Nothing is left to be let go of.
-                self.ended = True
-                connection.call_ended()
-                connection.schedule()
-                return
-        else:
+        connection, stream = self.connection, self.stream
+        if not self.is_usual:
             self.send_head()
-            self.connection.core.send_data(self.stream, body)
+            connection.core.send_data(stream, body)
             self.send_end(self.code_or_ok(), "")
-        self.finished()
+            self.finished()
+            return
+        connection.core.respond(stream, HEAD, body, TRAILERS)
+        if self.task is None and stream.closed and self.callbacks is None and not self.held:
+            # Nothing is left to be let go of.
+            self.ended = True
+            connection.server.calls -= 1
+            if not connection.flushing:
+                connection.schedule()
+        else:
+            self.finished()
 
     def encoded(self, message: Any) -> bytes | None:
         """The message with its prefix; None where it is too large, and the call has been ended for that."""
@@ -208,9 +212,10 @@ class Call:
         if size > LARGE_BYTES and not self.connection.has_room(size):
             self.end(StatusCode.RESOURCE_EXHAUSTED, "Too many answers wait to be read")
             return None
-        if self.gzip and not self.next_plain:
-            return message_bytes(payload, gzip=True)
-        self.next_plain = False
+        if self.gzip:
+            if not self.next_plain:
+                return message_bytes(payload, gzip=True)
+            self.next_plain = False
         return PREFIX.pack(0, size) + payload
 
     def code_or_ok(self) -> StatusCode:

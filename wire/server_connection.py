@@ -29,6 +29,7 @@ from wire.events import (
     TrailersReceived,
 )
 from wire.frames import ErrorCode
+from wire.requests import Head
 from wire.servicer_context import ServerCall
 from wire.streams import Stream
 
@@ -192,15 +193,9 @@ class ServerConnection(asyncio.Protocol):
         head = block.memo
         if head is None:
             head = block.memo = self.server.heads.of(block)
-        if head.refusal is not None:
-            self.refuse(stream, *head.refusal)
-            return
-        if head.http_status:
-            self.core.send_headers(stream, http_block(head.http_status), end_stream=True)
-            self.dismiss(stream)
-            return
-        if head.method is None:
-            self.refuse(stream, StatusCode.UNIMPLEMENTED, "Method not found!")
+        method = head.method
+        if method is None:
+            self.turn_away(stream, head)
             return
         server = self.server
         if server.calls >= self.settings.concurrent_calls:
@@ -213,10 +208,20 @@ class ServerConnection(asyncio.Protocol):
             call.compress(server.compression)
         if timeout_s is not None:
             server.watch(call)
-        if head.method.starts_at_once:
-            head.method.start(call)
+        if method.starts_at_once:
+            method.start(call)
         if event.end_stream:
             call.end_requests()
+
+    def turn_away(self, stream: Stream, head: Head) -> None:
+        """What cannot be a call of any method."""
+        if head.refusal is not None:
+            self.refuse(stream, *head.refusal)
+        elif head.http_status:
+            self.core.send_headers(stream, http_block(head.http_status), end_stream=True)
+            self.dismiss(stream)
+        else:
+            self.refuse(stream, StatusCode.UNIMPLEMENTED, "Method not found!")
 
     def refuse(self, stream: Stream, code: StatusCode, words: str) -> None:
         self.core.send_headers(stream, only_trailers_block(code, words, ()), end_stream=True)

@@ -62,6 +62,7 @@ class ServerCall(Call):
     async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
         if self.head_sent:
             raise grpc.aio.UsageError("Send initial metadata failed: already sent")
+        self.is_usual = False
         self.initial = tuple(initial_metadata)
         self.send_head()
         self.connection.schedule()
@@ -83,6 +84,7 @@ class ServerCall(Call):
         self.abort_now(status.code, status.details, status.trailing_metadata)
 
     def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
+        self.is_usual = False
         self.trailing = tuple(trailing_metadata)
 
     def trailing_metadata(self) -> Metadata:
@@ -92,6 +94,7 @@ class ServerCall(Call):
         return self.head.metadata
 
     def set_code(self, code: StatusCode | int) -> None:
+        self.is_usual = False
         self.status = status_code(code)
 
     def code(self) -> StatusCode | None:
