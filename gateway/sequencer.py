@@ -4,7 +4,7 @@
                                        │
     commit (once per turn) ─▶ journal ─┤ durable
                                        │
-    release ◀──────────────────────────┘ event log, replies in order, feeds, market data
+    release ◀──────────────────────────┘ replies in order, feeds, market data, event log
 
 Everything between the arrival of a command and the buffer is plain calls within one turn of the loop. Matching runs
 before the sync; nothing that it says leaves before. While a batch is on its way to the disk, what arrives is the next
@@ -187,13 +187,7 @@ class Sequencer:
             log.critical("commit_failed", error=repr(error), last_seq=self.seq)
             self.fail()
             return
-        batch = self.in_flight
-        try:
-            self.event_log.add([Record(w.seq, w.time_ns, private(w.events)) for w in batch if w.events])
-        except OSError as problem:
-            self.event_log_failed(problem)
-            return
-        self.in_flight = []
+        batch, self.in_flight = self.in_flight, []
         if self.pending:
             self.commit()
         else:
@@ -209,6 +203,11 @@ class Sequencer:
         except Exception:  # somebody was not told, and nobody would notice
             log.exception("publishing_failed", last_seq=self.seq)
             self.fail()
+            return
+        try:  # last of all, because nobody waits for it: whoever reads it comes in another turn
+            self.event_log.add([Record(w.seq, w.time_ns, private(w.events)) for w in batch if w.events])
+        except OSError as problem:
+            self.event_log_failed(problem)
 
     def event_log_failed(self, problem: Exception) -> None:
         log.critical("event_log_failed", error=repr(problem))

@@ -101,7 +101,7 @@ class Gateway:
         await self.apply_venue()
         self.server = self.build_server()
         if isinstance(self.server, wire.Server):
-            self.sequencer.publishers += (Departure(self.server),)
+            self.sequencer.publishers = (Departure(self.server), *self.sequencer.publishers)
         await self.server.start()
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
         log.info("serving", port=self.port, journal_seq=self.sequencer.seq, durability=str(self.settings.durability))
