@@ -33,13 +33,13 @@ class Intercepted:
 
     async def run(self, call: ServerCall) -> None:
         try:
-            handler = await self.chain(0)(self.details)
+            await self.go_on(call, await self.chain(0)(self.details))
         except asyncio.CancelledError:
             call.end(StatusCode.CANCELLED)
-            return
         except Exception as error:  # the edge
             call.fail(error)
-            return
+
+    async def go_on(self, call: ServerCall, handler: Any) -> None:
         if handler is None:
             call.end(StatusCode.UNIMPLEMENTED, "Method not found!")
             return

@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 from grpc import StatusCode
 
+from wire.answers import Metadata
+
 if TYPE_CHECKING:
     from wire.servicer_context import ServerCall
+
+END = object()  # of what an iterator gives
+OK = (StatusCode.OK, 0)  # is no way to abort
 
 
 def as_it_is(message: Any) -> Any:
@@ -55,6 +60,8 @@ class Method:
                     call.end(call.code_or_ok(), call.words)
         except grpc.aio.AbortError:
             pass
+        except Aborted:
+            call.end(call.code_or_ok(), call.words)
         except asyncio.CancelledError:
             call.end(StatusCode.CANCELLED, "The server has cancelled the call")
         except Exception as error:  # the edge
@@ -72,7 +79,9 @@ class Method:
         elif inspect.iscoroutinefunction(self.behaviour):
             await self.behaviour(request, call)
         else:
-            for answer in await in_thread(self.behaviour, call, request) or ():
+            answers = iter(await in_thread(self.behaviour, call, request) or ())
+            take = partial(call.connection.loop.run_in_executor, None, next, answers, END)
+            while (answer := await take()) is not END:
                 await call.write(answer)
 
 
@@ -92,9 +101,11 @@ class ThreadContext:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.call, name)
 
-    def abort(self, code: StatusCode, details: str = "") -> NoReturn:
-        self.call.set_code(code)
-        self.call.set_details(details)
+    def abort(self, code: StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
+        self.call.set_code(StatusCode.UNKNOWN if code in OK else code)
+        self.call.set_details("" if code in OK else details or self.call.words)
+        if trailing_metadata:
+            self.call.set_trailing_metadata(trailing_metadata)
         raise Aborted(details)
 
 

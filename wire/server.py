@@ -151,11 +151,13 @@ class Server(grpc.aio.Server):
 
     def expire(self) -> None:
         now = self.loop.time()
-        for call in self.watched:
-            if call.deadline is not None and call.deadline <= now:
-                call.expire()
-        self.watched = [call for call in self.watched if not call.ended or call.stream.queued]
-        self.watching = self.loop.call_later(WATCH_S, self.expire) if self.watched else None
+        try:
+            for call in self.watched:
+                if call.deadline is not None and call.deadline <= now:
+                    call.expire()
+        finally:  # whatever happens to one call, the others have deadlines, too
+            self.watched = [call for call in self.watched if not call.ended or call.stream.queued]
+            self.watching = self.loop.call_later(WATCH_S, self.expire) if self.watched else None
 
     # The end
 
@@ -183,7 +185,7 @@ class Server(grpc.aio.Server):
                 call.abandon()
             connection.close()
         if self.tasks:
-            await asyncio.wait(self.tasks)
+            await asyncio.wait(self.tasks, timeout=self.settings.linger_s)  # some will not be cancelled
         await self.emptied(self.settings.linger_s)
         for connection in list(self.connections):  # nobody reads what was said last
             connection.transport.abort()

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MESSAGE_COST = 64  # bytes that it takes to hold a message, beside its own
 LARGE_BYTES = 4 << 10  # an answer of which many would be too much
 QUEUED_BYTES = 64 << 10  # of requests that wait to be read, or of answers that wait for the client's window
-PARSE_FAILED = "Exception deserializing request!"
 ONE_MESSAGE = "One request message was expected"
 
 log = logging.getLogger("wire")
@@ -154,9 +153,8 @@ class Call:
         method = self.method
         try:
             request = method.parse(message)
-        except Exception:  # what the application's parser raises is its own affair
-            log.exception("the request of %s does not parse", self.head.path)
-            self.end(StatusCode.INTERNAL, PARSE_FAILED)
+        except Exception as error:  # what the application's parser raises is its own affair
+            self.fail(error)
             return
         if method.plain is None:
             self.task = self.connection.spawn(method.run(self, request))
@@ -167,7 +165,7 @@ class Call:
             self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """The servicer has raised what nobody expected. A code that it has set before stays."""
+        """The servicer, or its parser, has raised what nobody expected. A code that it has set before stays."""
         if self.ended:
             return
         log.error("%s failed", self.head.path, exc_info=error)
@@ -286,7 +284,10 @@ class Call:
     def tell(self, task: object = None) -> None:
         """The servicer's method has ended, too: those who wanted to know are told."""
         for callback in self.callbacks or ():
-            callback(self)
+            try:
+                callback(self)
+            except Exception:  # the application's; the others want to know as well
+                log.exception("a done callback of %s failed", self.head.path)
 
     def cancel(self) -> None:
         """The client has gone, or the stream has: nothing more can be said."""

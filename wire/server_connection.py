@@ -29,6 +29,7 @@ from wire.events import (
     TrailersReceived,
 )
 from wire.frames import ErrorCode
+from wire.identities import identity
 from wire.requests import Head
 from wire.servicer_context import ServerCall
 from wire.streams import Stream
@@ -68,8 +69,7 @@ class ServerConnection(asyncio.Protocol):
         self.peer = peer_name(transport.get_extra_info("peername"))
         self.heard_at = self.begun_at = self.loop.time()
         tls: SSLObject | None = transport.get_extra_info("ssl_object")
-        if tls is not None:
-            self.auth_context = identity(tls)
+        self.auth_context = identity(tls)
         is_strange = tls is not None and tls.selected_alpn_protocol() != "h2"
         if is_strange or len(self.server.connections) >= self.settings.connections:
             self.transport.abort()
@@ -286,15 +286,3 @@ class ServerConnection(asyncio.Protocol):
         self.flush()
         self.parting_at = self.parting_at or self.loop.time()
         self.transport.close()
-
-
-def identity(tls: SSLObject) -> Mapping[str, list[bytes]]:
-    """Who the client's certificate says it is, in grpcio's words."""
-    known: dict[str, list[bytes]] = {"transport_security_type": [b"ssl"]}
-    certificate: Any = tls.getpeercert()
-    if certificate:
-        subject = [pair for part in certificate.get("subject", ()) for pair in part]
-        known["x509_common_name"] = [value.encode() for name, value in subject if name == "commonName"]
-        names = [value.encode() for _, value in certificate.get("subjectAltName", ())]
-        known["x509_subject_alternative_name"] = names
-    return known

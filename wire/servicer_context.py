@@ -11,6 +11,7 @@ import grpc
 from grpc import StatusCode
 
 from wire.answers import Metadata
+from wire.identities import identity_key
 from wire.server_call import MESSAGE_COST, QUEUED_BYTES, Call
 
 CODE_OF_NUMBER = {code.value[0]: code for code in StatusCode}
@@ -28,6 +29,9 @@ class ServerCall(Call):
         while not requests:
             if self.requests_ended or self.ended:
                 return grpc.aio.EOF
+            if self.reader is not None and not self.reader.done():
+                await asyncio.wait((self.reader,))  # somebody else reads: theirs is the next, whatever becomes of them
+                continue
             self.reader = self.connection.loop.create_future()
             await self.reader
         message = requests.popleft()
@@ -117,14 +121,15 @@ class ServerCall(Call):
     def peer(self) -> str:
         return self.connection.peer
 
-    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+    def auth_context(self) -> Mapping[str, list[bytes]]:
         return self.connection.auth_context
 
     def peer_identity_key(self) -> str | None:
-        return "x509_common_name" if "x509_common_name" in self.connection.auth_context else None
+        return identity_key(self.connection.auth_context)
 
     def peer_identities(self) -> Iterable[bytes] | None:
-        return self.connection.auth_context.get("x509_common_name")
+        key = self.peer_identity_key()
+        return None if key is None else self.connection.auth_context[key]
 
     def time_remaining(self) -> float | None:
         return None if self.deadline is None else max(self.deadline - self.connection.loop.time(), 0.0)

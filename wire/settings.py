@@ -38,8 +38,10 @@ def server_settings(options: Iterable[tuple[str, Any]], concurrent_calls: int | 
         streams=given.get("grpc.max_concurrent_streams", defaults.limits.streams),
         header_list=given.get("grpc.absolute_max_metadata_size", defaults.limits.header_list),
     )
+    receive_limit = bound(given.get("grpc.max_receive_message_length", defaults.receive_limit))
     return ServerSettings(
-        receive_limit=bound(given.get("grpc.max_receive_message_length", defaults.receive_limit)),
+        receive_limit=receive_limit,
+        unfinished=max(defaults.unfinished, receive_limit),
         send_limit=bound(given.get("grpc.max_send_message_length", defaults.send_limit)),
         concurrent_calls=defaults.concurrent_calls if concurrent_calls is None else concurrent_calls,
         keepalive_s=given.get("grpc.keepalive_time_ms", defaults.keepalive_s * 1e3) / 1e3,

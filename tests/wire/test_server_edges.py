@@ -1,0 +1,216 @@
+"""What a servicer does that nobody hopes for, and who its caller is, over a socket against grpcio's channel."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import trustme
+
+import wire
+from tests.wire.outcomes import one
+from tests.wire.services import Context, client_stream, server_stream, unary
+from tests.wire.transports import STOP_S, Pair
+
+PAIR = Pair("grpcio", "native")
+SHORT_S = 0.05
+LONG_S = 10
+LARGE_BYTES = 65 << 20
+UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+
+
+class Asking(grpc.aio.ServerInterceptor):
+    """Changes nothing."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        return await continuation(details)
+
+
+def unreadable(message: bytes) -> bytes:
+    raise ValueError("no such message")
+
+
+async def silent(request: bytes, context: Context) -> bytes:
+    return b""
+
+
+async def test_a_done_callback_that_raises_keeps_neither_the_others_nor_the_deadlines() -> None:
+    told: list[Any] = []
+
+    def plain(request: bytes, call: Any) -> None:
+        call.add_done_callback(lambda _: 1 / 0)
+        call.add_done_callback(told.append)
+
+    async def never(request: bytes, context: Context) -> bytes:
+        raise AssertionError
+
+    never.plain = plain  # type: ignore[attr-defined]
+    async with PAIR.serving({"Never": unary(never)}) as link:
+        for _ in range(2):
+            end = await one(link.unary("Never")(b"", timeout=SHORT_S))
+            assert end.code == "DEADLINE_EXCEEDED"
+        while len(told) < 2:
+            await asyncio.wait_for(link.unary("Echo")(b""), LONG_S)
+
+
+@pytest.mark.parametrize("interceptors", [(), (Asking(),)], ids=["alone", "intercepted"])
+async def test_a_request_that_does_not_parse_ends_as_unknown(interceptors: tuple[Any, ...]) -> None:
+    methods: dict[str, Any] = {"Bad": unary(silent, request_deserializer=unreadable)}
+    async with PAIR.serving(methods, server={"interceptors": interceptors}) as link:
+        end = await one(link.unary("Bad")(b"", timeout=LONG_S))
+    assert (end.code, end.details) == ("UNKNOWN", "Unexpected <class 'ValueError'>: no such message")
+
+
+async def test_a_handler_that_is_no_handler_ends_its_call() -> None:
+    class Misled(grpc.aio.ServerInterceptor):
+        async def intercept_service(self, continuation: Any, details: Any) -> Any:
+            return object()
+
+    async with PAIR.serving(server={"interceptors": (Misled(),)}) as link:
+        end = await one(link.unary("Echo")(b"", timeout=LONG_S))
+    assert end.code == "UNKNOWN"
+
+
+async def test_a_handler_that_will_not_be_cancelled_does_not_keep_the_server() -> None:
+    entered, released = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(request: bytes, context: Context) -> bytes:
+        entered.set()
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+        return b""
+
+    async with PAIR.serving({"Stubborn": unary(stubborn)}) as link:
+        call = link.unary("Stubborn")(b"")
+        await entered.wait()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await link.server.stop(None)
+        finally:
+            released.set()
+        assert (await one(call)).code == "UNAVAILABLE"
+
+
+async def test_a_synchronous_abort_is_an_abort() -> None:
+    def method(request: bytes, context: Context) -> bytes:
+        context.abort(grpc.StatusCode.ABORTED, "as it is", (("reason", "because"),))
+        raise AssertionError
+
+    def method_stream(request: bytes, context: Context) -> Iterator[bytes]:
+        yield b"first"
+        context.abort(grpc.StatusCode.ABORTED, "after one")
+
+    async with PAIR.serving({"One": unary(method), "Many": server_stream(method_stream)}) as link:
+        call = link.unary("One")(b"", timeout=LONG_S)
+        end = await one(call)
+        assert (end.code, end.details) == ("ABORTED", "as it is")
+        assert tuple(await call.trailing_metadata()) == (("reason", "because"),)
+        stream = link.server_stream("Many")(b"", timeout=LONG_S)
+        assert await stream.read() == b"first"
+        assert (await stream.code(), await stream.details()) == (grpc.StatusCode.ABORTED, "after one")
+
+
+async def test_a_synchronous_generator_does_not_hold_the_loop() -> None:
+    threads = []
+
+    def method(request: bytes, context: Context) -> Iterator[bytes]:
+        for _ in range(2):
+            threads.append(threading.current_thread())
+            yield b"answer"
+
+    async with PAIR.serving({"Many": server_stream(method)}) as link:
+        assert [answer async for answer in link.server_stream("Many")(b"", timeout=LONG_S)] == [b"answer"] * 2
+    assert threading.main_thread() not in threads
+
+
+async def test_two_reads_at_once_get_one_request_each() -> None:
+    waiting = asyncio.Event()
+
+    async def method(requests: Any, context: Context) -> bytes:
+        reads = [asyncio.create_task(context.read()) for _ in range(3)]
+        asyncio.get_running_loop().call_soon(reads[1].cancel)
+        asyncio.get_running_loop().call_soon(waiting.set)
+        ends: list[Any] = await asyncio.gather(*reads, return_exceptions=True)
+        return bytes(ends[0] + ends[2])
+
+    async with PAIR.serving({"Two": client_stream(method)}) as link:
+        call = link.client_stream("Two")(timeout=LONG_S)
+        await waiting.wait()
+        await call.write(b"1")
+        await call.write(b"2")
+        assert await call == b"12"
+
+
+async def test_a_message_may_be_as_large_as_the_server_says() -> None:
+    server = {"options": UNLIMITED}
+    async with PAIR.serving({"Large": unary(silent)}, server=server, channel=server) as link:
+        assert await link.unary("Large")(bytes(LARGE_BYTES), timeout=LONG_S) == b""
+
+
+Identity = tuple[dict[str, list[bytes]], str | None, list[bytes] | None]
+OWN = ("ssl_requested_server_name", "ssl_negotiated_key_exchange_group")  # which the ssl module does not tell
+
+
+async def identity(library: Any, authority: trustme.CA | None, client: trustme.LeafCert | None) -> Identity:
+    """What a handler is told of its caller."""
+    told: list[Identity] = []
+
+    async def method(request: bytes, context: Context) -> bytes:
+        known = {name: list(values) for name, values in context.auth_context().items() if name not in OWN}
+        names = context.peer_identities()
+        told.append((known, context.peer_identity_key(), None if names is None else list(names)))
+        return b""
+
+    server = library.aio.server() if library is grpc else library.server()
+    handlers: dict[str, Any] = {"Who": unary(method)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("s", handlers),))
+    if authority is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    else:
+        pair = pem(authority.issue_cert("localhost"))
+        roots = authority.cert_pem.bytes()
+        credentials = library.ssl_server_credentials([pair], roots, client is not None)
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+        key, chain = (None, None) if client is None else pem(client)
+        channel = grpc.aio.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(roots, key, chain))
+    await server.start()
+    call: Any = channel.unary_unary("/s/Who")
+    async with channel:
+        await call(b"", timeout=LONG_S)
+    await server.stop(None)
+    return told[0]
+
+
+def pem(certificate: trustme.LeafCert) -> tuple[bytes, bytes]:
+    return certificate.private_key_pem.bytes(), b"".join(each.bytes() for each in certificate.cert_chain_pems)
+
+
+@pytest.mark.parametrize(
+    ("common_name", "names"),
+    [
+        ("me", ("a.example", "127.0.0.1", "::1", "m@x.example")),
+        (None, ("b.example",)),
+        ("only", ()),
+        ('o"d, <n>ame+', ()),
+        ("größe", ()),
+    ],
+)
+async def test_a_client_is_who_its_certificate_says(common_name: str | None, names: tuple[str, ...]) -> None:
+    authority = trustme.CA()
+    client = authority.issue_cert(*names, common_name=common_name)
+    assert await identity(wire, authority, client) == await identity(grpc, authority, client)
+
+
+async def test_a_client_without_a_certificate_is_nobody() -> None:
+    assert await identity(wire, None, None) == await identity(grpc, None, None)
+    authority = trustme.CA()
+    assert await identity(wire, authority, None) == await identity(grpc, authority, None)
