@@ -144,6 +144,8 @@ class ClientConnection(asyncio.Protocol):
                 stream.owner.wake()
 
     def flush_soon(self) -> None:
+        """Let the first that is said in a turn leave at once, as it may be all, and the rest at the end of the turn."""
+        self.flush()
         self.flushing = True
         self.loop.call_soon(self.flush)
 
@@ -179,8 +181,7 @@ class ClientConnection(asyncio.Protocol):
         call.stream, call.line = stream, self
         call.on_open(core, stream)
         if not self.flushing:
-            self.flushing = True
-            self.loop.call_soon(self.flush)
+            self.flush_soon()
 
     def request(self, stream: Stream, block: bytes, body: bytes) -> None:
         """Send a whole request: in one piece, where the windows have room for it."""

@@ -34,7 +34,7 @@ from wire.streams import Stream
 
 UNLIMITED = 1 << 62
 STREAMS_PER_NUISANCE = 100  # that one change of the initial window may touch
-SMALL_INCREMENT = 1_024  # a window that grows by less is not worth its frame
+SMALL_INCREMENT = 64  # a window that grows by less is not worth its frame
 
 
 class Control(Outbound):

@@ -36,6 +36,7 @@ from wire.frames import (
 )
 from wire.hpack import Block, Decoder, HpackError
 from wire.limits import Budget, Limits
+from wire.outbound import UPDATES
 from wire.streams import Stream
 
 RESETS_REMEMBERED = 10_000  # streams that we have reset, of which late frames may still come
@@ -232,6 +233,7 @@ class Inbound(Control):
             self.remember_reset(stream_id)
             return None
         self.streams[stream_id] = stream
+        self.updates_due += UPDATES  # some clients send them before there is anything to give back
         return stream
 
     # Ends
@@ -249,7 +251,7 @@ class Inbound(Control):
             self.require_not_idle(stream_id)
             self.suffer("resets of what is closed")
             return
-        if not self.is_client and not self.resets.take(self.now):
+        if not (self.is_client or stream.has_reply or self.resets.take(self.now)):
             raise Fault(ErrorCode.ENHANCE_YOUR_CALM, "too many streams taken back")
         self.forget(stream)
         self.events.append(StreamReset(stream, WORD.unpack(payload)[0], True))

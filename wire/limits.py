@@ -15,13 +15,13 @@ class Limits(Struct, frozen=True):
     header_list: int = 16 << 10  # decoded, as RFC 9113 counts; above it the stream is refused
     header_block: int = 128 << 10  # encoded, with its continuations; above it the connection ends
     continuations: int = 64  # of one block
-    stream_window: int = 256 << 10  # received and not yet consumed
-    connection_window: int = 16 << 20
+    stream_window: int = 64 << 10  # received and not yet consumed
+    connection_window: int = 64 << 20  # of all streams, so that those which nobody reads leave room for the others
     settings: int = 64  # in one frame
     nuisances: int = 2_000  # frames that need an answer, or say nothing
     nuisance_rate: int = 1_000
-    resets: int = 1_000  # streams that the peer opened and took back before they were answered
-    reset_rate: int = 500
+    resets: int = 5_000  # streams that the peer opened and took back before anything was answered
+    reset_rate: int = 5_000
 
 
 class Budget:

@@ -29,7 +29,7 @@ from wire.hpack import SIZE_UPDATE_TO_ZERO
 from wire.streams import Stream
 
 END = END_HEADERS | END_STREAM
-UPDATES = 2  # of windows, for one frame of data: the stream's and the connection's
+UPDATES = 2  # of windows, for a stream or a frame of data: the stream's and the connection's
 
 
 @lru_cache(1_024)
@@ -79,6 +79,7 @@ class Outbound:
         if self.table_shrunk:
             self.table_shrunk = False
             block = SIZE_UPDATE_TO_ZERO + block
+        stream.has_reply = True
         self.out += header_frames(stream.id, block, end_stream, self.max_frame)
         if end_stream:
             self.close_local(stream)

@@ -151,6 +151,12 @@ class ServerConnection(asyncio.Protocol):
             self.flushing = True
             self.server.schedule(self)
 
+    def depart(self) -> None:
+        """Let the first that is said in a turn leave at once, as it may be all, and the rest at the end of the turn."""
+        if not self.flushing:
+            self.flush()
+            self.schedule()
+
     def flush(self) -> None:
         self.flushing = False
         self.unflushed = 0

@@ -41,10 +41,9 @@ class ServerCall(Call):
             self.give_back(size)
         return self.method.parse(message)
 
-    async def messages(self) -> AsyncIterator[Any]:
+    def messages(self) -> AsyncIterator[Any]:
         """The requests as an iterator."""
-        while (message := await self.read()) is not grpc.aio.EOF:
-            yield message
+        return Requests(self)
 
     async def write(self, message: Any) -> None:
         """Send one answer of a stream; returns when there is room for another."""
@@ -56,7 +55,7 @@ class ServerCall(Call):
         self.send_head()
         connection, stream = self.connection, self.stream
         connection.core.send_data(stream, body)
-        connection.schedule()
+        connection.depart()
         while stream.queued > QUEUED_BYTES or (connection.paused and not self.ended):
             self.writer = connection.loop.create_future()
             await self.writer
@@ -145,6 +144,22 @@ class ServerCall(Call):
     def done(self) -> bool:
         """Whether the call has ended and the servicer's method with it."""
         return self.ended and (self.task is None or self.task.done())
+
+
+class Requests:
+    """The requests of a call, one after the other."""
+
+    def __init__(self, call: ServerCall) -> None:
+        self.call = call
+
+    def __aiter__(self) -> Requests:
+        return self
+
+    async def __anext__(self) -> Any:
+        message = await self.call.read()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return message
 
 
 def status_code(code: StatusCode | int) -> StatusCode:

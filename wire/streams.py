@@ -17,6 +17,7 @@ class Stream:
         "content_left",
         "ending",
         "has_headers",
+        "has_reply",
         "id",
         "in_turn",
         "local_closed",
@@ -36,6 +37,7 @@ class Stream:
         self.receive_credit = 0  # consumed, and not yet given back
         self.owner: Any = None
         self.has_headers = False  # the peer's first block has come
+        self.has_reply = False  # our first block has gone
         self.local_closed = False
         self.remote_closed = False
         self.closed = False

@@ -164,7 +164,7 @@ def test_a_whole_call_leaves_nothing_behind():
     assert not wired.server.streams
 
 
-@pytest.mark.parametrize("size", [0, 1, 16_384, 16_385, 200_000])
+@pytest.mark.parametrize("size", [0, 1, 16_384, 16_385, 60_000])
 def test_an_answer_in_one_piece_says_what_three_calls_say(size):
     body = b"x" * size
     said = []

@@ -28,7 +28,7 @@ from tests.wire.cores import (
 )
 from wire.connection import Connection, NoStreams
 from wire.events import DataReceived, TrailersReceived
-from wire.frames import DATA, SETTINGS, ErrorCode, Setting, settings_frame, window_update
+from wire.frames import DATA, SETTINGS, ErrorCode, Setting, reset_frame, settings_frame, window_update
 from wire.hpack import Decoder
 from wire.limits import Limits
 from wire.streams import Stream
@@ -291,3 +291,17 @@ def test_an_answer_in_one_piece_counts_for_the_stream_s_window():
     core.take()
     core.receive(window_update(1, 6), 0.0)
     assert told(core) == []
+
+
+def test_streams_that_nobody_reads_leave_room_for_the_others():
+    limits = Limits()
+    assert limits.streams * limits.stream_window <= limits.connection_window
+
+
+def test_what_was_answered_may_be_taken_back_as_often_as_one_likes():
+    core = server(Limits(resets=10, reset_rate=0))
+    for number in range(1, 201, 2):
+        core.receive(headers(number), 0.0)
+        core.send_headers(core.streams[number], RESPONSE)
+        core.receive(reset_frame(number, ErrorCode.CANCEL), 0.0)
+    assert not core.failed
