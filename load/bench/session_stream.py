@@ -101,13 +101,13 @@ def per_second(engine: OwnEngine, feed_read: bool) -> float:
 
 
 def figures() -> list[Figure]:
-    with own_engine("write") as engine:
+    with own_engine("write", "--transport", "native") as engine:
         measures = {
             "alone": lambda: per_second(engine, feed_read=False),
             "feed": lambda: per_second(engine, feed_read=True),
         }
         medians = alternating(measures)
-    workload = f"write, batches of {BATCH}, {WINDOW} in flight, limit orders, one in ten trades"
+    workload = f"write, native, batches of {BATCH}, {WINDOW} in flight, limit orders, one in ten trades"
     return [
         Figure(name, workload, f"{medians[key]:,.0f} orders/s", f">= {GOAL_PER_S:,}/s", medians[key] >= GOAL_PER_S)
         for key, name in (("alone", "Session, no feed read"), ("feed", "Session, its feed read"))
