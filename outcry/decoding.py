@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 from outcry import models, v1
 from outcry.encoding import ORDER_TYPES, SIDES, TIMES_IN_FORCE, words
 from outcry.errors import Details, DetailValue, ExchangeError, OrderRejected, exchange_error
 from outcry.v1.fixed import to_decimal
 from outcry.wording import without_number
-
-Answer = TypeVar("Answer")
 
 
 def names(numbers: Mapping[str, int]) -> dict[int, str]:

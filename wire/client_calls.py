@@ -40,7 +40,7 @@ class OneRequest(ClientCall):
             self.start()
 
     def on_open(self, core: Connection, stream: Stream) -> None:
-        self.line.request(stream, self.header(), self.body)  # type: ignore[union-attr]  # as there is a stream
+        core.request(stream, self.header(), self.body)
         if self.waiters is not None:
             self.wake()
 

@@ -183,24 +183,6 @@ class ClientConnection(asyncio.Protocol):
         if not self.flushing:
             self.flush_soon()
 
-    def request(self, stream: Stream, block: bytes, body: bytes) -> None:
-        """Send a whole request: in one piece, where the windows have room for it."""
-        core = self.core
-        size, head = len(body), len(block)
-        fits = size <= core.max_frame and size <= stream.send_window and size <= core.window
-        if not fits or core.table_shrunk or head > core.max_frame:
-            core.send_headers(stream, block)
-            core.send_data(stream, body, end_stream=True)
-            return
-        core.window -= size
-        name = stream.id.to_bytes(4, "big")
-        # Two frames, written out: length, kind, flags, stream, payload.
-        core.out.append(
-            b"%b\x01\x04%b%b%b\x00\x01%b%b"
-            % (head.to_bytes(3, "big"), name, block, size.to_bytes(3, "big"), name, body)
-        )
-        core.close_local(stream)
-
     def send(self, stream: Stream, data: bytes, end_stream: bool = False) -> None:
         self.core.send_data(stream, data, end_stream)
         if not self.flushing:

@@ -109,6 +109,20 @@ class Outbound:
         if is_first:
             self.take_turns(stream)
 
+    def request(self, stream: Stream, block: bytes, body: bytes) -> None:
+        """Send a whole request: in one piece, where the windows have room for it."""
+        size = len(body)
+        fits = max(len(block), size) <= self.max_frame and size <= stream.send_window and size <= self.window
+        if not fits or self.table_shrunk:
+            self.send_headers(stream, block)
+            self.send_data(stream, body, end_stream=True)
+            return
+        stream.send_window -= size
+        self.window -= size
+        head = frame(HEADERS, END_HEADERS, stream.id, block)
+        self.out.append(head + frame(DATA, END_STREAM, stream.id, body))
+        self.close_local(stream)
+
     def respond(self, stream: Stream, head: bytes, body: bytes, trailers: bytes) -> None:
         """Send a whole answer: in one piece, where the windows have room for it."""
         size = len(body)
