@@ -11,8 +11,8 @@ import grpc.aio
 from grpc import ChannelConnectivity, Compression
 from grpc.aio import ClientInterceptor
 
+from wire.client_callables import Deserializer, Serializer, StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from wire.client_link import Link
-from wire.client_methods import Deserializer, Serializer, StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from wire.client_settings import settings_of
 from wire.client_target import target_of
 from wire.credentials import ChannelCredentials

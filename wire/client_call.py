@@ -16,7 +16,7 @@ from weakref import ref
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
-from wire.client_responses import NO_STATUS, Ending, Head, ending_of, head_of
+from wire.client_responses import NO_STATUS, AnswerHead, Ending, ending_of, head_of
 from wire.connection import Connection
 from wire.frames import ErrorCode
 from wire.hpack import Block
@@ -26,8 +26,8 @@ from wire.streams import Stream
 from wire.timeouts import encode_timeout
 
 if TYPE_CHECKING:
+    from wire.client_callables import MultiCallable
     from wire.client_connection import ClientConnection
-    from wire.client_methods import Method
 
 LOCALLY_CANCELLED = "Locally cancelled by application!"
 COLLECTED = "Cancelled upon garbage collection!"
@@ -40,7 +40,7 @@ class ClientCall:
 
     stream: Stream | None = None
     line: ClientConnection | None = None
-    head: Head | None = None
+    head: AnswerHead | None = None
     ending: Ending | None = None
     over = False
     cancelled_here = False
@@ -53,10 +53,10 @@ class ClientCall:
     callbacks: list[Callable[[Any], None]] | None = None
 
     def __init__(
-        self, method: Method, block: bytes, timeout: float | None, wait_for_ready: bool | None, gzip: bool
+        self, callee: MultiCallable, block: bytes, timeout: float | None, wait_for_ready: bool | None, gzip: bool
     ) -> None:
-        self.method = method
-        self.link = method.link
+        self.callee = callee
+        self.link = callee.link
         self.block = block
         self.timeout = timeout
         self.wait_for_ready = wait_for_ready
@@ -150,7 +150,7 @@ class ClientCall:
 
     def __repr__(self) -> str:
         if self.ending is None:
-            return f"<{type(self).__name__} of {self.method.path} that is under way>"
+            return f"<{type(self).__name__} of {self.callee.path} that is under way>"
         code, details = self.ending.code, self.ending.details
         return f'<{type(self).__name__} of RPC that terminated with:\n\tstatus = {code}\n\tdetails = "{details}"\n>'
 
@@ -182,9 +182,9 @@ class ClientCall:
 
     def encoded(self, request: Any) -> bytes | None:
         """The message that carries `request`; None where it is too large, which ends the call."""
-        method = self.method
-        payload = request if method.serialize is None else method.serialize(request)
-        limit = method.settings.max_send
+        callee = self.callee
+        payload = request if callee.serialize is None else callee.serialize(request)
+        limit = callee.settings.send_limit
         if len(payload) > limit:
             words = f"CLIENT: Sent message larger than max ({len(payload)} vs. {limit})"
             self.abort(StatusCode.RESOURCE_EXHAUSTED, words)
@@ -194,7 +194,7 @@ class ClientCall:
         return PREFIX.pack(0, len(payload)) + payload
 
     def decoded(self, payload: bytes) -> Any:
-        deserialize = self.method.deserialize
+        deserialize = self.callee.deserialize
         return payload if deserialize is None else deserialize(payload)
 
     def on_open(self, core: Connection, stream: Stream) -> None:
@@ -209,7 +209,7 @@ class ClientCall:
 
     def on_headers(self, block: Block, ended: bool) -> None:
         head = block.memo
-        if head.__class__ is not Head:
+        if head.__class__ is not AnswerHead:
             head = head_of(block)
         if head.refusal is not None:
             self.settle(head.refusal)
@@ -227,7 +227,7 @@ class ClientCall:
 
     def assemble(self, encoding: str) -> None:
         try:
-            self.assembler = Assembler(self.method.settings.max_receive, encoding, is_client=True)
+            self.assembler = Assembler(self.callee.settings.receive_limit, encoding, is_client=True)
         except MessageError as error:
             self.abort(error.status_code, error.words)
 
@@ -235,7 +235,7 @@ class ClientCall:
         length = len(data) - PREFIX_SIZE
         if (
             self.assembler is None
-            and 0 <= length <= self.method.settings.max_receive
+            and 0 <= length <= self.callee.settings.receive_limit
             and PREFIX.unpack_from(data) == (0, length)
         ):
             # Nearly always a frame is one whole message, as it is.
@@ -247,7 +247,7 @@ class ClientCall:
 
     def take_pieces(self, data: bytes, size: int) -> None:
         if self.assembler is None:
-            self.assembler = Assembler(self.method.settings.max_receive, is_client=True)
+            self.assembler = Assembler(self.callee.settings.receive_limit, is_client=True)
         fault: MessageError | None = None
         try:
             messages = self.assembler.feed(data)

@@ -153,7 +153,7 @@ class ManyRequests(ClientCall):
     half_closed = False
     poller: asyncio.Task[None] | None = None
 
-    def feed(self, requests: Requests | None) -> None:
+    def ask(self, requests: Requests | None) -> None:
         """Begin; `requests` is what to send, or None where the caller is going to write."""
         self.sent = []
         self.start()

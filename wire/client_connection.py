@@ -9,7 +9,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from wire.client_settings import Settings
+from wire.client_settings import ChannelSettings
 from wire.client_tether import Tether
 from wire.connection import Connection
 from wire.events import (
@@ -24,13 +24,13 @@ from wire.events import (
     TrailersReceived,
 )
 from wire.frames import ErrorCode
+from wire.limits import QUEUED_BYTES
 from wire.streams import Stream
 
 if TYPE_CHECKING:
     from wire.client_call import ClientCall
     from wire.client_link import Link
 
-QUEUED_ENOUGH = 64 << 10  # bytes of a stream that wait for the peer's window: a writer waits above it
 FAREWELL_S = 1.0
 SIGN_OF_LIFE = b"alive?\0\0"
 
@@ -38,7 +38,7 @@ SIGN_OF_LIFE = b"alive?\0\0"
 class ClientConnection(asyncio.Protocol):
     """`ready` is done when the server has said hello, and fails where the connection ends before."""
 
-    def __init__(self, link: Link, loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
+    def __init__(self, link: Link, loop: asyncio.AbstractEventLoop, settings: ChannelSettings) -> None:
         self.link = link
         self.loop = loop
         self.settings = settings
@@ -190,7 +190,7 @@ class ClientConnection(asyncio.Protocol):
 
     def has_room(self, stream: Stream) -> bool:
         """Whether a writer may go on."""
-        return not self.paused and stream.queued <= QUEUED_ENOUGH
+        return not self.paused and stream.queued <= QUEUED_BYTES
 
     def give_back(self, stream: Stream, size: int) -> None:
         """So much has been read, or will not be."""
@@ -211,20 +211,20 @@ class ClientConnection(asyncio.Protocol):
     # Signs of life
 
     def keep_alive(self) -> None:
-        if self.settings.keepalive_time:
-            self.watch = self.loop.call_later(self.settings.keepalive_time, self.look)
+        if self.settings.keepalive_s:
+            self.watch = self.loop.call_later(self.settings.keepalive_s, self.look)
 
     def look(self) -> None:
         """A server that has said nothing for long is asked for a sign of life."""
         quiet = self.loop.time() - self.heard
         wanted = bool(self.core.streams) or self.settings.keepalive_without_calls
-        if quiet < self.settings.keepalive_time or not wanted:
-            rest = self.settings.keepalive_time - quiet
-            self.watch = self.loop.call_later(rest if rest > 0 else self.settings.keepalive_time, self.look)
+        if quiet < self.settings.keepalive_s or not wanted:
+            rest = self.settings.keepalive_s - quiet
+            self.watch = self.loop.call_later(rest if rest > 0 else self.settings.keepalive_s, self.look)
             return
         self.core.ping(SIGN_OF_LIFE)
         self.flush()
-        self.watch = self.loop.call_later(self.settings.keepalive_timeout, self.judge, self.loop.time())
+        self.watch = self.loop.call_later(self.settings.keepalive_timeout_s, self.judge, self.loop.time())
 
     def judge(self, asked: float) -> None:
         if self.heard >= asked:

@@ -19,7 +19,7 @@ from grpc import ChannelConnectivity, StatusCode
 from grpc.aio import UsageError
 
 from wire.client_connection import ClientConnection, negotiated
-from wire.client_settings import Settings
+from wire.client_settings import ChannelSettings
 from wire.client_target import Address, Target
 from wire.connection import NoStreams
 from wire.credentials import ALPN
@@ -34,7 +34,7 @@ random = SystemRandom()
 class Link:
     """`line` is the connection that takes new calls; `lines` are all that are open; `waiting` keeps its order."""
 
-    def __init__(self, target: Target, context: ssl.SSLContext | None, settings: Settings) -> None:
+    def __init__(self, target: Target, context: ssl.SSLContext | None, settings: ChannelSettings) -> None:
         self.target = target
         self.context = context
         self.settings = settings
@@ -102,12 +102,12 @@ class Link:
 
     async def connect(self) -> None:
         """Try until there is a connection."""
-        backoff = self.settings.first_backoff
+        backoff = self.settings.first_backoff_s
         while True:
             begun = self.loop.time()
             if await self.attempt():
                 break
-            pause = min(backoff, self.settings.last_backoff) * random.uniform(1 - JITTER, 1 + JITTER)
+            pause = min(backoff, self.settings.last_backoff_s) * random.uniform(1 - JITTER, 1 + JITTER)
             backoff *= GROWTH
             await asyncio.sleep(max(0, begun + pause - self.loop.time()))
         self.dialing = None
@@ -118,7 +118,7 @@ class Link:
         """Try each address once."""
         for address in self.target.addresses:
             try:
-                async with asyncio.timeout(self.settings.connect_timeout):
+                async with asyncio.timeout(self.settings.connect_timeout_s):
                     self.line = await self.open(address)
                 return True
             except TimeoutError:

@@ -18,7 +18,7 @@ class Ending(Struct, frozen=True):
     metadata: tuple[Metadatum, ...] = ()
 
 
-class Head(Struct, frozen=True):
+class AnswerHead(Struct, frozen=True):
     """How an answer begins. `refusal` ends it at once; `ending` does where the answer is no more than this."""
 
     encoding: str = "identity"
@@ -31,9 +31,9 @@ NO_STATUS = Ending(StatusCode.UNKNOWN, "The answer ended without a status")
 TOO_LARGE = Ending(StatusCode.RESOURCE_EXHAUSTED, "Received metadata larger than max")
 
 
-def head_of(block: Block) -> Head:
+def head_of(block: Block) -> AnswerHead:
     head = block.memo
-    if not isinstance(head, Head):
+    if not isinstance(head, AnswerHead):
         head = block.memo = read_head(block)
     return head
 
@@ -45,25 +45,25 @@ def ending_of(block: Block) -> Ending:
     return ending
 
 
-def read_head(block: Block) -> Head:
+def read_head(block: Block) -> AnswerHead:
     if block.too_large:
-        return Head(refusal=TOO_LARGE)
+        return AnswerHead(refusal=TOO_LARGE)
     fields = dict(block.fields)
     ending = read_ending(block)
     status = fields[b":status"]
     if status != b"200" and ending is None:
         number = int(status) if status.isdigit() else 0
         words = f"Received http2 header with status: {status.decode('latin-1')}"
-        return Head(refusal=Ending(code_of_http(number), words))
+        return AnswerHead(refusal=Ending(code_of_http(number), words))
     content_type = fields.get(b"content-type", b"application/grpc")
     if not content_type.startswith(b"application/grpc") and ending is None:
         words = f"Received a content-type that is not gRPC's: {content_type.decode('latin-1')}"
-        return Head(refusal=Ending(StatusCode.UNKNOWN, words))
+        return AnswerHead(refusal=Ending(StatusCode.UNKNOWN, words))
     encoding = fields.get(b"grpc-encoding", b"identity").decode("latin-1")
     try:
-        return Head(encoding, from_fields(block.fields), None, ending)
+        return AnswerHead(encoding, from_fields(block.fields), None, ending)
     except ValueError as error:
-        return Head(refusal=Ending(StatusCode.INTERNAL, str(error)))
+        return AnswerHead(refusal=Ending(StatusCode.INTERNAL, str(error)))
 
 
 def read_ending(block: Block) -> Ending | None:

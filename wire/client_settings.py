@@ -9,25 +9,25 @@ import grpc
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wire.limits import Limits
+from wire.limits import UNLIMITED, Limits
+from wire.settings import bound
 
-UNLIMITED = 1 << 62
 # A server that one has chosen is trusted more than a client that comes by; and grpcio's under load sends window updates
 # of a few bytes by the thousand.
 PATIENCE = 100_000
 
 
-class Settings(Struct, frozen=True):
-    """Sizes in bytes, times in seconds."""
+class ChannelSettings(Struct, frozen=True):
+    """Sizes in bytes."""
 
-    max_receive: int = 4 << 20
-    max_send: int = UNLIMITED
-    keepalive_time: float = 0  # none
-    keepalive_timeout: float = 20
+    receive_limit: int = 4 << 20
+    send_limit: int = UNLIMITED
+    keepalive_s: float = 0.0  # none
+    keepalive_timeout_s: float = 20.0
     keepalive_without_calls: bool = False
-    first_backoff: float = 1
-    last_backoff: float = 120
-    connect_timeout: float = 20
+    first_backoff_s: float = 1.0
+    last_backoff_s: float = 120.0
+    connect_timeout_s: float = 20.0
     user_agent: str = "grpc-python-wire"
     authority: str = ""
     tls_name: str = ""
@@ -35,27 +35,23 @@ class Settings(Struct, frozen=True):
     limits: Limits = Limits(nuisances=PATIENCE, nuisance_rate=PATIENCE)
 
 
-def settings_of(options: Iterable[tuple[str, Any]], compression: grpc.Compression | None) -> Settings:
+def settings_of(options: Iterable[tuple[str, Any]], compression: grpc.Compression | None) -> ChannelSettings:
     given = dict(options)
-
-    def size(name: str, default: int) -> int:
-        value = given.get(name, default)
-        return UNLIMITED if value < 0 else value
 
     def seconds(name: str, default: float) -> float:
         return float(given[name]) / 1_000 if name in given else default
 
-    default = Settings()
+    default = ChannelSettings()
     agents = (given.get("grpc.primary_user_agent"), default.user_agent, given.get("grpc.secondary_user_agent"))
-    return Settings(
-        max_receive=size("grpc.max_receive_message_length", default.max_receive),
-        max_send=size("grpc.max_send_message_length", -1),
-        keepalive_time=seconds("grpc.keepalive_time_ms", default.keepalive_time),
-        keepalive_timeout=seconds("grpc.keepalive_timeout_ms", default.keepalive_timeout),
+    return ChannelSettings(
+        receive_limit=bound(given.get("grpc.max_receive_message_length", default.receive_limit)),
+        send_limit=bound(given.get("grpc.max_send_message_length", default.send_limit)),
+        keepalive_s=seconds("grpc.keepalive_time_ms", default.keepalive_s),
+        keepalive_timeout_s=seconds("grpc.keepalive_timeout_ms", default.keepalive_timeout_s),
         keepalive_without_calls=bool(given.get("grpc.keepalive_permit_without_calls", 0)),
-        first_backoff=seconds("grpc.initial_reconnect_backoff_ms", default.first_backoff),
-        last_backoff=seconds("grpc.max_reconnect_backoff_ms", default.last_backoff),
-        connect_timeout=seconds("grpc.min_reconnect_backoff_ms", default.connect_timeout),
+        first_backoff_s=seconds("grpc.initial_reconnect_backoff_ms", default.first_backoff_s),
+        last_backoff_s=seconds("grpc.max_reconnect_backoff_ms", default.last_backoff_s),
+        connect_timeout_s=seconds("grpc.min_reconnect_backoff_ms", default.connect_timeout_s),
         user_agent=" ".join(agent for agent in agents if agent),
         authority=given.get("grpc.default_authority", ""),
         tls_name=given.get("grpc.ssl_target_name_override", ""),

@@ -28,11 +28,10 @@ from wire.frames import (
     Setting,
     frame,
 )
-from wire.limits import Budget, Limits
+from wire.limits import UNLIMITED, Budget, Limits
 from wire.outbound import Outbound
 from wire.streams import Stream
 
-UNLIMITED = 1 << 62
 STREAMS_PER_NUISANCE = 100  # that one change of the initial window may touch
 SMALL_INCREMENT = 64  # a window that grows by less is not worth its frame
 

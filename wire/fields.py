@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-Field = tuple[bytes, bytes]
+from wire.hpack.static import Field
+
 Fields = tuple[Field, ...]
 
 REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})

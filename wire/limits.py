@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+UNLIMITED = 1 << 62
+QUEUED_BYTES = 64 << 10  # that wait for the peer's window, or to be read: above it a writer waits
+
 
 class Limits(Struct, frozen=True):
     """Sizes in bytes. A rate is a second's."""

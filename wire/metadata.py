@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["Field", "Metadatum", "decode_message", "encode_message", "from_fields", "to_fields"]
+from wire.hpack.static import Field
 
-Field = tuple[bytes, bytes]
+__all__ = ["Metadatum", "decode_message", "encode_message", "from_fields", "to_fields"]
 
 
 class Metadatum(NamedTuple):

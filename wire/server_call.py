@@ -18,6 +18,7 @@ from grpc import StatusCode
 from wire.answers import HEAD, TRAILERS, Metadata, head_block, only_trailers_block, trailers_block
 from wire.events import DataReceived
 from wire.frames import ErrorCode
+from wire.limits import QUEUED_BYTES
 from wire.messages import PREFIX, PREFIX_SIZE, Assembler, MessageError, message_bytes
 from wire.requests import Head
 from wire.streams import Stream
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 MESSAGE_COST = 64  # bytes that it takes to hold a message, beside its own
 LARGE_BYTES = 4 << 10  # an answer of which many would be too much
-QUEUED_BYTES = 64 << 10  # of requests that wait to be read, or of answers that wait for the client's window
 ONE_MESSAGE = "One request message was expected"
 
 log = logging.getLogger("wire")

@@ -7,9 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from wire.limits import Limits
-
-UNLIMITED = (1 << 31) - 1
+from wire.limits import UNLIMITED, Limits
 
 
 class ServerSettings(Struct, frozen=True):
