@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import Callable
 from types import MethodType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc import StatusCode
 
-from wire.answers import Metadata
+from wire.threads import Aborted, answers_in_thread, in_thread
 
 if TYPE_CHECKING:
     from wire.servicer_context import ServerCall
-
-END = object()  # of what an iterator gives
-OK = (StatusCode.OK, 0)  # is no way to abort
 
 
 def as_it_is(message: Any) -> Any:
@@ -79,9 +75,7 @@ class Method:
         elif inspect.iscoroutinefunction(self.behaviour):
             await self.behaviour(request, call)
         else:
-            answers = iter(await in_thread(self.behaviour, call, request) or ())
-            take = partial(call.connection.loop.run_in_executor, None, next, answers, END)
-            while (answer := await take()) is not END:
+            async for answer in answers_in_thread(self.behaviour, call, request):
                 await call.write(answer)
 
 
@@ -90,32 +84,3 @@ def plain_of(behaviour: Callable[..., Any]) -> Callable[[Any, ServerCall], None]
     plain = getattr(behaviour, "plain", None)
     owner = getattr(behaviour, "__self__", None)
     return plain if plain is None or owner is None else MethodType(plain, owner)
-
-
-class ThreadContext:
-    """The call as a synchronous servicer sees it: its abort() raises at once."""
-
-    def __init__(self, call: ServerCall) -> None:
-        self.call = call
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.call, name)
-
-    def abort(self, code: StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
-        self.call.set_code(StatusCode.UNKNOWN if code in OK else code)
-        self.call.set_details("" if code in OK else details or self.call.words)
-        if trailing_metadata:
-            self.call.set_trailing_metadata(trailing_metadata)
-        raise Aborted(details)
-
-
-class Aborted(Exception):
-    """Raised by a synchronous servicer's abort(): the status is with the call."""
-
-
-async def in_thread(behaviour: Callable[..., Any], call: ServerCall, request: Any) -> Any:
-    """Run a synchronous servicer's method where it may block."""
-    context = ThreadContext(call)
-    if isinstance(request, AsyncIterator):
-        raise NotImplementedError("a synchronous method cannot read a stream of requests")
-    return await asyncio.get_running_loop().run_in_executor(None, partial(behaviour, request, context))

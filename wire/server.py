@@ -81,10 +81,13 @@ class Server(grpc.aio.Server):
             return known
         if self.interceptors:
             return Intercepted(self, head)  # asked anew for each call
-        handler = self.handler(self.details(head))
-        if handler is None:
+        try:
+            handler = self.handler(self.details(head))
+            method = None if handler is None else Method(handler)
+        except Exception:  # the application's, or what it takes for a handler
+            return Intercepted(self, head)  # asks again for each call, which fails for the same reason
+        if method is None:
             return None
-        method = Method(handler)
         if head.path in self.registered:
             self.methods[head.path] = method
         return method

@@ -56,7 +56,10 @@ class ServerCall(Call):
         connection, stream = self.connection, self.stream
         connection.core.send_data(stream, body)
         connection.depart()
-        while stream.queued > QUEUED_BYTES or (connection.paused and not self.ended):
+        while not self.ended and (stream.queued > QUEUED_BYTES or connection.paused):
+            if self.writer is not None and not self.writer.done():
+                await asyncio.wait((self.writer,))  # somebody else waits, too: what becomes of them is not our affair
+                continue
             self.writer = connection.loop.create_future()
             await self.writer
         if connection.output > QUEUED_BYTES:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.wire import connections, endings, limits, streams, unary_calls
+from tests.wire import connections, endings, limits, streams, synchronous, unary_calls
 from tests.wire.outcomes import SCENARIOS
 from tests.wire.transports import PAIRS, REFERENCE, Pair
 
-GROUPS = (unary_calls, streams, endings, connections, limits)  # each lists its scenarios
+GROUPS = (unary_calls, streams, endings, connections, limits, synchronous)  # each lists its scenarios
 PATIENCE_S = 10
 
 seen_on_the_reference: dict[str, Any] = {}

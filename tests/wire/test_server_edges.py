@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -14,7 +15,7 @@ import trustme
 
 import wire
 from tests.wire.outcomes import one
-from tests.wire.services import Context, client_stream, server_stream, unary
+from tests.wire.services import Context, both_streams, client_stream, server_stream, unary
 from tests.wire.transports import STOP_S, Pair
 
 PAIR = Pair("grpcio", "native")
@@ -129,6 +130,100 @@ async def test_a_synchronous_generator_does_not_hold_the_loop() -> None:
     async with PAIR.serving({"Many": server_stream(method)}) as link:
         assert [answer async for answer in link.server_stream("Many")(b"", timeout=LONG_S)] == [b"answer"] * 2
     assert threading.main_thread() not in threads
+
+
+async def test_a_client_that_leaves_releases_the_thread_that_waits_for_it() -> None:
+    entered, left = threading.Event(), threading.Event()
+    called_back = threading.Event()
+
+    def method(requests: Iterator[bytes], context: Context) -> bytes:
+        context.add_callback(called_back.set)
+        entered.set()
+        assert not list(requests)
+        left.set()
+        return b""
+
+    async with PAIR.serving({"Wait": client_stream(method)}) as link:
+        call = link.client_stream("Wait")(timeout=LONG_S)
+        await call.wait_for_connection()
+        assert await asyncio.to_thread(entered.wait, LONG_S)
+        call.cancel()
+        assert await asyncio.to_thread(left.wait, LONG_S)
+        assert await asyncio.to_thread(called_back.wait, LONG_S)
+
+
+async def test_a_synchronous_method_that_asks_for_more_than_there_is_fails() -> None:
+    def method(requests: Iterator[bytes], context: Context) -> bytes:
+        return next(requests)
+
+    async with PAIR.serving({"One": client_stream(method)}) as link:
+        end = await one(link.client_stream("One")(iter(()), timeout=LONG_S))
+        assert end.code == "UNKNOWN"
+
+
+async def test_a_generic_handler_that_raises_ends_only_its_call() -> None:
+    class Moody(grpc.GenericRpcHandler):
+        words = "of a bad day"
+
+        def service(self, handler_call_details: Any) -> Any:
+            if handler_call_details.method != "/moods/Now":
+                return None
+            if self.words:
+                raise ValueError(self.words)
+            return unary(silent)
+
+    async with PAIR.serving({}) as link:
+        moody = Moody()
+        link.server.add_generic_rpc_handlers((moody,))
+        hanging = link.unary("Hang")(b"went on")
+        await link.service.entered.wait()
+        for _ in range(2):
+            end = await one(link.unary("Now", "moods")(b"", timeout=LONG_S))
+            assert (end.code, end.details) == ("UNKNOWN", "Unexpected <class 'ValueError'>: of a bad day")
+        moody.words = ""
+        assert await link.unary("Now", "moods")(b"", timeout=LONG_S) == b""
+        link.service.released.set()
+        assert await hanging == b"went on"
+
+
+LARGE_ANSWER = bytes(200 << 10)  # above any window that a client gives before it reads
+
+
+async def test_writes_at_once_all_return() -> None:
+    """One of the writers gives up: the others are not to hear of it."""
+    waiting = asyncio.Event()
+
+    async def method(request: bytes, context: Context) -> None:
+        writes = [asyncio.create_task(context.write(LARGE_ANSWER)) for _ in range(4)]
+        await asyncio.sleep(0)
+        writes[0].cancel()
+        waiting.set()
+        ends = await asyncio.gather(*writes, return_exceptions=True)
+        await context.write(repr(ends[1:]).encode())
+
+    async with Pair("native", "native").serving({"Write": server_stream(method)}) as link:
+        call = link.server_stream("Write")(b"", timeout=LONG_S)
+        await waiting.wait()
+        answers = [answer async for answer in call]
+    assert answers == [LARGE_ANSWER] * 4 + [b"[None, None, None]"]
+
+
+async def test_a_write_returns_when_the_call_ends_beside_it() -> None:
+    returned = asyncio.Event()
+
+    async def method(requests: Any, context: Context) -> None:
+        write = asyncio.create_task(context.write(LARGE_ANSWER))
+        await asyncio.sleep(0)
+        with suppress(grpc.aio.AbortError):
+            await context.abort(grpc.StatusCode.ABORTED)
+        await write
+        returned.set()
+
+    async with Pair("native", "native").serving({"Write": both_streams(method)}) as link:
+        call = link.both_streams("Write")(timeout=LONG_S)
+        await asyncio.wait_for(returned.wait(), LONG_S)
+        assert [await call.read()] == [LARGE_ANSWER]
+        assert await call.code() is grpc.StatusCode.ABORTED
 
 
 async def test_two_reads_at_once_get_one_request_each() -> None:
