@@ -63,6 +63,7 @@ class Server(grpc.aio.Server):
         self.watching: asyncio.TimerHandle | None = None
         self.looking: asyncio.TimerHandle | None = None
         self.calls = 0
+        self.stopping = False
         self.stopped = asyncio.Event()
         self.quiet: asyncio.Future[None] | None = None
 
@@ -166,14 +167,15 @@ class Server(grpc.aio.Server):
 
     async def stop(self, grace: float | None) -> None:
         """Take nothing more in; after `grace` seconds, None for none, cancel what still runs."""
+        self.stopping = True
         for listener in self.listeners:
             if listener.server is not None:
                 listener.server.close()
             else:
                 listener.socket.close()
-        for connection in list(self.connections):
-            connection.leave()
         if grace:
+            for connection in list(self.connections):
+                connection.leave()
             await self.emptied(grace)
         await self.abandon()
         for timer in (self.looking, self.watching):
@@ -186,6 +188,7 @@ class Server(grpc.aio.Server):
         for connection in list(self.connections):
             for call in connection.calls():
                 call.abandon()
+            connection.settle()
             connection.close()
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=self.settings.linger_s)  # some will not be cancelled

@@ -28,7 +28,7 @@ from wire.events import (
     StreamReset,
     TrailersReceived,
 )
-from wire.frames import ErrorCode
+from wire.frames import LARGEST_STREAM_ID, ErrorCode
 from wire.identities import identity
 from wire.requests import Head
 from wire.servicer_context import ServerCall
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 WRITE_BUFFER = 1 << 20  # bytes that the kernel has not taken, above which nothing more is read
 ALIVE = b"outcry\x00\x01"  # the payload of our pings
+FAREWELL = b"outcry\x00\x02"  # of the one that says when the peer has read that we are leaving
 
 log = logging.getLogger("wire")
 
@@ -55,7 +56,8 @@ class ServerConnection(asyncio.Protocol):
         self.unread: set[Stream] = set()  # answered, while the client may still be sending
         self.heard_at = self.pinged_at = self.begun_at = 0.0
         self.pinging = False
-        self.leaving = False
+        self.leaving_at: float | None = None  # it has been asked to begin no more calls
+        self.left = False  # it can begin no more
         self.parting_at: float | None = None
         self.unflushed = 0  # bytes of large answers in this turn
         self.unfinished = 0  # bytes of requests that are not whole
@@ -71,12 +73,15 @@ class ServerConnection(asyncio.Protocol):
         tls: SSLObject | None = transport.get_extra_info("ssl_object")
         self.auth_context = identity(tls)
         is_strange = tls is not None and tls.selected_alpn_protocol() != "h2"
-        if is_strange or len(self.server.connections) >= self.settings.connections:
+        is_late = self.server.stopped.is_set()
+        if is_strange or is_late or len(self.server.connections) >= self.settings.connections:
             self.transport.abort()
             return
         self.server.connections.add(self)
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self.core.start()
+        if self.server.stopping:
+            self.leave()
         self.flush()
 
     def data_received(self, data: bytes) -> None:
@@ -108,6 +113,8 @@ class ServerConnection(asyncio.Protocol):
             self.drained(event.stream)
         elif isinstance(event, PingAnswered):
             self.pinging = False
+            if event.payload == FAREWELL and self.leaving_at is not None:
+                self.settle()
         elif isinstance(event, ConnectionFailed):
             log.warning("%s: %s, %s", self.peer, event.code.name, event.words)
             self.drop_calls()
@@ -165,7 +172,7 @@ class ServerConnection(asyncio.Protocol):
             return
         if data:
             self.transport.write(data)
-        if self.leaving and not self.core.streams:
+        if self.left and not self.core.streams:
             self.part()
 
     @property
@@ -261,6 +268,9 @@ class ServerConnection(asyncio.Protocol):
         elif (self.core.expects_settings or self.core.block is not None) and now - self.begun_at > settings.handshake_s:
             if self.core.expects_settings or now - self.heard_at > settings.handshake_s:
                 self.transport.abort()
+        elif self.leaving_at is not None and not self.left:
+            if now - self.leaving_at > settings.linger_s:
+                self.settle()
         elif self.pinging:
             if now - self.pinged_at > settings.keepalive_timeout_s:
                 self.transport.abort()
@@ -270,9 +280,21 @@ class ServerConnection(asyncio.Protocol):
             self.schedule()
 
     def leave(self) -> None:
-        """Take no more calls; close once those that there are have ended."""
-        if not self.leaving:
-            self.leaving = True
+        """Ask for no more calls, and close once those that there are have ended.
+
+        A client may have begun some before it reads that, and not every client begins them again elsewhere: the first
+        GOAWAY refuses none, and the one that does comes when the client has read the first (RFC 9113, section 6.8).
+        """
+        if self.leaving_at is None:
+            self.leaving_at = self.loop.time()
+            self.core.go_away(LARGEST_STREAM_ID, ErrorCode.NO_ERROR)
+            self.core.ping(FAREWELL)
+            self.schedule()
+
+    def settle(self) -> None:
+        """Take no more calls."""
+        if not self.left:
+            self.left = True
             self.core.last_taken = self.core.last_accepted
             self.core.go_away(self.core.last_accepted, ErrorCode.NO_ERROR)
             self.schedule()
