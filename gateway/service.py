@@ -41,6 +41,7 @@ ANSWER_BYTES = 64 << 20  # above the largest there is: an order's fills, a page 
 METADATA_BYTES = 16 << 10
 STREAMS_PER_CONNECTION = 1_000
 CONCURRENT_CALLS = 10_000
+IDLE_MS = 300_000  # of a connection without any call or feed
 PRIVATE_STREAMS = 4_000  # Sessions and execution feeds; with the public ones, less than all calls
 PUBLIC_STREAMS = 2_000  # market data and watchers of health, which need no key
 REPLAY_BATCH = 1_000
@@ -155,6 +156,7 @@ class Gateway:
                 ("grpc.keepalive_time_ms", 20_000),
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.max_connection_idle_ms", IDLE_MS),
             ],
             maximum_concurrent_rpcs=CONCURRENT_CALLS,
         )

@@ -53,6 +53,8 @@ class Control(Outbound):
         self.peer_max_streams = UNLIMITED
         self.peer_going = False
         self.nuisances = Budget(limits.nuisances, limits.nuisance_rate)
+        self.strikes = 0  # pings that came too early
+        self.pinged_at = 0.0
         self.now = 0.0
         self.events: list[Event] = []
 
@@ -86,7 +88,22 @@ class Control(Outbound):
         if flags & ACK:
             self.events.append(PingAnswered(payload))
         else:
+            if self.limits.ping_strikes:
+                self.judge_ping()
             self.out.append(frame(PING, ACK, 0, payload))
+
+    def judge_ping(self) -> None:
+        """gRPC's rule: nobody needs a sign of life more often than so, unless something else is said between."""
+        limits = self.limits
+        interval_s = limits.ping_interval_s if self.streams else limits.idle_ping_interval_s
+        if self.acks is None:
+            self.acks = self.strikes = 0
+        elif self.now < self.pinged_at + interval_s:
+            self.strikes += 1
+            if self.strikes > limits.ping_strikes:
+                raise Fault(ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings")
+        self.acks += 1
+        self.pinged_at = self.now
 
     def read_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:

@@ -25,6 +25,9 @@ class Limits(Struct, frozen=True):
     nuisance_rate: int = 1_000
     resets: int = 5_000  # streams that the peer opened and took back before anything was answered
     reset_rate: int = 5_000
+    ping_strikes: int = 0  # pings that come too early, one after the other with nothing sent between; 0 for no limit
+    ping_interval_s: float = 0.0
+    idle_ping_interval_s: float = 0.0  # while no stream is open
 
 
 class Budget:

@@ -186,10 +186,7 @@ class Server(grpc.aio.Server):
     async def abandon(self) -> None:
         """Cancel what still runs, and close the connections."""
         for connection in list(self.connections):
-            for call in connection.calls():
-                call.abandon()
-            connection.settle()
-            connection.close()
+            connection.abandon("The server is stopping")
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=self.settings.linger_s)  # some will not be cancelled
         await self.emptied(self.settings.linger_s)

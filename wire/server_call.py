@@ -310,10 +310,10 @@ class Call:
             if self.task is not None:
                 self.task.cancel()
 
-    def abandon(self) -> None:
-        """The server ends before the call."""
+    def abandon(self, words: str) -> None:
+        """The server, or its patience, ends before the call."""
         if not self.ended:
-            self.end(StatusCode.UNAVAILABLE, "The server is stopping")
+            self.end(StatusCode.UNAVAILABLE, words)
             self.is_cancelled = True
             if self.task is not None:
                 self.task.cancel()

@@ -33,6 +33,7 @@ from wire.identities import identity
 from wire.requests import Head
 from wire.servicer_context import ServerCall
 from wire.streams import Stream
+from wire.tenure import Tenure
 
 if TYPE_CHECKING:
     from wire.server import Server
@@ -61,6 +62,7 @@ class ServerConnection(asyncio.Protocol):
         self.parting_at: float | None = None
         self.unflushed = 0  # bytes of large answers in this turn
         self.unfinished = 0  # bytes of requests that are not whole
+        self.tenure = Tenure(self, self.loop.time())
         self.peer = ""
         self.auth_context: Mapping[str, list[bytes]] = {}
 
@@ -259,6 +261,8 @@ class ServerConnection(asyncio.Protocol):
     def look(self, now: float) -> None:
         """Once in a while: is anybody there?"""
         settings = self.settings
+        if self.parting_at is None:
+            self.tenure.look(now)
         if self.parting_at is not None:
             if now - self.parting_at > settings.linger_s:
                 self.transport.abort()
@@ -298,6 +302,13 @@ class ServerConnection(asyncio.Protocol):
             self.core.last_taken = self.core.last_accepted
             self.core.go_away(self.core.last_accepted, ErrorCode.NO_ERROR)
             self.schedule()
+
+    def abandon(self, words: str) -> None:
+        """Cancel what still runs, and close."""
+        for call in self.calls():
+            call.abandon(words)
+        self.settle()
+        self.close()
 
     def part(self) -> None:
         """All has been said. The peer gets a moment to read it: a socket that is closed while there is something

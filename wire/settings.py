@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 from msgspec import Struct
 
 from wire.limits import UNLIMITED, Limits
+
+NEVER_MS = (1 << 31) - 1  # as gRPC writes it
+PING_STRIKES = 2  # gRPC's, as are the intervals
+PING_INTERVAL_S = 300.0
+IDLE_PING_INTERVAL_S = 7_200.0
 
 
 class ServerSettings(Struct, frozen=True):
@@ -19,6 +25,9 @@ class ServerSettings(Struct, frozen=True):
     connections: int = 10_000
     keepalive_s: float = 7_200.0
     keepalive_timeout_s: float = 20.0
+    idle_s: float = inf  # without a call, until a connection is asked to leave
+    age_s: float = inf  # of a connection, until it is; a tenth more or less
+    age_grace_s: float = inf  # then, for its calls to end
     handshake_s: float = 10.0  # to say hello, or to finish a block of header fields
     stalled_s: float = 20.0  # for a reader to take what the kernel has no more room for
     linger_s: float = 1.0  # for a peer to read why it is sent away
@@ -31,10 +40,21 @@ class ServerSettings(Struct, frozen=True):
 def server_settings(options: Iterable[tuple[str, Any]], concurrent_calls: int | None) -> ServerSettings:
     """The settings in grpcio's `options`; names that mean nothing here are passed over, as grpcio does."""
     given = dict(options)
+
+    def seconds(name: str, default: float) -> float:
+        if name not in given:
+            return default
+        return given[name] / 1e3 if given[name] < NEVER_MS else inf
+
+    ping_interval_s = seconds("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_S)
+    permits_idle_pings = given.get("grpc.keepalive_permit_without_calls", 0)
     defaults = ServerSettings()
     limits = Limits(
         streams=given.get("grpc.max_concurrent_streams", defaults.limits.streams),
         header_list=given.get("grpc.absolute_max_metadata_size", defaults.limits.header_list),
+        ping_strikes=given.get("grpc.http2.max_ping_strikes", PING_STRIKES),
+        ping_interval_s=ping_interval_s,
+        idle_ping_interval_s=ping_interval_s if permits_idle_pings else IDLE_PING_INTERVAL_S,
     )
     receive_limit = bound(given.get("grpc.max_receive_message_length", defaults.receive_limit))
     return ServerSettings(
@@ -42,8 +62,11 @@ def server_settings(options: Iterable[tuple[str, Any]], concurrent_calls: int | 
         unfinished=max(defaults.unfinished, receive_limit),
         send_limit=bound(given.get("grpc.max_send_message_length", defaults.send_limit)),
         concurrent_calls=defaults.concurrent_calls if concurrent_calls is None else concurrent_calls,
-        keepalive_s=given.get("grpc.keepalive_time_ms", defaults.keepalive_s * 1e3) / 1e3,
-        keepalive_timeout_s=given.get("grpc.keepalive_timeout_ms", defaults.keepalive_timeout_s * 1e3) / 1e3,
+        keepalive_s=seconds("grpc.keepalive_time_ms", defaults.keepalive_s),
+        keepalive_timeout_s=seconds("grpc.keepalive_timeout_ms", defaults.keepalive_timeout_s),
+        idle_s=seconds("grpc.max_connection_idle_ms", inf),
+        age_s=seconds("grpc.max_connection_age_ms", inf),
+        age_grace_s=seconds("grpc.max_connection_age_grace_ms", inf),
         limits=limits,
     )
 

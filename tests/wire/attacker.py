@@ -220,7 +220,7 @@ def held_by_call(call: Any) -> int:
 async def besieged(credentials: Any = None, **changes: Any) -> AsyncIterator[Siege]:
     """After the attack the server must hold nothing."""
     service = Service()
-    server = wire.server(options=[("grpc.so_reuseport", 0)])
+    server = wire.server(options=[("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)])
     server.settings = msgspec.structs.replace(server.settings, **QUICK | changes)
     server.add_generic_rpc_handlers((service.handlers({}),))
     port = server.add_insecure_port(f"{HOST}:0")
