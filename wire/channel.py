@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import grpc.aio
 from grpc import ChannelConnectivity, Compression
 from grpc.aio import ClientInterceptor
 
-from wire.client_callables import Deserializer, Serializer, StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from wire.client_callables import (
+    Deserializer,
+    MultiCallable,
+    Serializer,
+    StreamStream,
+    StreamUnary,
+    UnaryStream,
+    UnaryUnary,
+)
+from wire.client_interception import InterceptedMultiCallable, by_kind
 from wire.client_link import Link
 from wire.client_settings import settings_of
 from wire.client_target import target_of
@@ -33,8 +42,9 @@ class Channel(grpc.aio.Channel):
         compression: Compression | None = None,
         interceptors: Sequence[ClientInterceptor] | None = None,
     ) -> None:
-        if interceptors:
-            raise NotImplementedError("Client interceptors are not offered here")
+        self.interceptors = by_kind(interceptors or ())
+        if credentials is not None and not isinstance(credentials, ChannelCredentials):
+            raise TypeError("grpcio's credentials are opaque: make a channel's with wire.ssl_channel_credentials")
         context = None if credentials is None else credentials.context
         self.link = Link(target_of(target), context, settings_of(options or (), compression))
 
@@ -83,14 +93,21 @@ class Channel(grpc.aio.Channel):
         while (state := self.get_state(try_to_connect=True)) is not ChannelConnectivity.READY:
             await self.wait_for_state_change(state)
 
+    def multicallable(
+        self, kind: type[MultiCallable], path: str, serialize: Serializer, deserialize: Deserializer
+    ) -> Any:
+        method = kind(self, path, serialize, deserialize)
+        interceptors = self.interceptors.get(kind)
+        return InterceptedMultiCallable(method, interceptors) if interceptors else method
+
     def unary_unary(
         self,
         method: str,
         request_serializer: Serializer = None,
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
-    ) -> UnaryUnary:
-        return UnaryUnary(self, method, request_serializer, response_deserializer)
+    ) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
+        return cast(UnaryUnary, self.multicallable(UnaryUnary, method, request_serializer, response_deserializer))
 
     def unary_stream(
         self,
@@ -98,8 +115,8 @@ class Channel(grpc.aio.Channel):
         request_serializer: Serializer = None,
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
-    ) -> UnaryStream:
-        return UnaryStream(self, method, request_serializer, response_deserializer)
+    ) -> grpc.aio.UnaryStreamMultiCallable[Any, Any]:
+        return cast(UnaryStream, self.multicallable(UnaryStream, method, request_serializer, response_deserializer))
 
     def stream_unary(
         self,
@@ -107,8 +124,8 @@ class Channel(grpc.aio.Channel):
         request_serializer: Serializer = None,
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
-    ) -> StreamUnary:
-        return StreamUnary(self, method, request_serializer, response_deserializer)
+    ) -> grpc.aio.StreamUnaryMultiCallable[Any, Any]:
+        return cast(StreamUnary, self.multicallable(StreamUnary, method, request_serializer, response_deserializer))
 
     def stream_stream(
         self,
@@ -116,8 +133,8 @@ class Channel(grpc.aio.Channel):
         request_serializer: Serializer = None,
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
-    ) -> StreamStream:
-        return StreamStream(self, method, request_serializer, response_deserializer)
+    ) -> grpc.aio.StreamStreamMultiCallable[Any, Any]:
+        return cast(StreamStream, self.multicallable(StreamStream, method, request_serializer, response_deserializer))
 
 
 def insecure_channel(

@@ -14,6 +14,7 @@ import ssl
 from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from grpc import ChannelConnectivity, StatusCode
 from grpc.aio import UsageError
@@ -26,6 +27,7 @@ from wire.credentials import ALPN
 
 if TYPE_CHECKING:
     from wire.client_call import ClientCall
+    from wire.client_intercepted_calls import InterceptedCall
 
 GROWTH, JITTER = 1.6, 0.2
 random = SystemRandom()
@@ -42,6 +44,7 @@ class Link:
         self.line: ClientConnection | None = None
         self.lines: set[ClientConnection] = set()
         self.waiting: dict[ClientCall, None] = {}
+        self.intercepted: WeakSet[InterceptedCall] = WeakSet()
         self.watchers: list[asyncio.Future[None]] = []
         self.dialing: asyncio.Task[None] | None = None
         self.failure = ""
@@ -86,11 +89,12 @@ class Link:
                 return
             del self.waiting[call]
 
-    def calls(self) -> list[ClientCall]:
+    def calls(self) -> list[ClientCall | InterceptedCall]:
         """All that are not over."""
         owners = [stream.owner for line in self.lines for stream in line.core.streams.values()]
         begun = [owner.alive() for owner in owners if owner is not None]
-        return [*self.waiting, *(call for call in begun if call is not None)]
+        intercepted = [call for call in self.intercepted if not call.done()]
+        return [*intercepted, *self.waiting, *(call for call in begun if call is not None)]
 
     # Connections
 
