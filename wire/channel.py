@@ -43,8 +43,6 @@ class Channel(grpc.aio.Channel):
         interceptors: Sequence[ClientInterceptor] | None = None,
     ) -> None:
         self.interceptors = by_kind(interceptors or ())
-        if credentials is not None and not isinstance(credentials, ChannelCredentials):
-            raise TypeError("grpcio's credentials are opaque: make a channel's with wire.ssl_channel_credentials")
         context = None if credentials is None else credentials.context
         self.link = Link(target_of(target), context, settings_of(options or (), compression))
 
@@ -153,5 +151,13 @@ def secure_channel(
     compression: Compression | None = None,
     interceptors: Sequence[ClientInterceptor] | None = None,
 ) -> Channel:
-    """`credentials` are those of `wire.ssl_channel_credentials`."""
+    """`credentials` are those of `wire.ssl_channel_credentials`; TypeError for others.
+
+    Call credentials are not offered, be they composed or a call's own: an interceptor that adds metadata does the same.
+    """
+    if not isinstance(credentials, ChannelCredentials):
+        raise TypeError(
+            f"{type(credentials).__name__} is opaque here: make a channel's credentials with "
+            "wire.ssl_channel_credentials, and let an interceptor add what call credentials would send"
+        )
     return Channel(target, credentials, options, compression, interceptors)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
 from random import SystemRandom
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -180,6 +179,7 @@ class Link:
 
     def shut(self) -> None:
         """Close everything. Calls are to be cancelled before."""
+        self.closing = True
         self.enter(ChannelConnectivity.SHUTDOWN)
         if self.dialing is not None:
             self.dialing.cancel()
@@ -199,13 +199,16 @@ class Link:
 
     async def change(self, last: ChannelConnectivity) -> None:
         """Until the state is another one than `last`."""
-        if self.state is ChannelConnectivity.SHUTDOWN:
+        if self.closing:
             raise UsageError("Channel is closed.")
         while self.state is last:
             watcher = self.loop.create_future()
             self.watchers.append(watcher)
-            with suppress(asyncio.InvalidStateError):
+            try:
                 await watcher
+            finally:
+                if watcher in self.watchers:  # its owner has given up
+                    self.watchers.remove(watcher)
 
 
 def words_of(error: OSError | UnicodeError) -> str:

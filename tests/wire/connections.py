@@ -124,6 +124,24 @@ async def states_of_a_channel(pair: Pair) -> Any:
         return [state.name for state in states]
 
 
+@scenario(["answer None", "UsageError", "SHUTDOWN", "UsageError", "UsageError"])
+async def waiting_for_a_channel_s_states(pair: Pair) -> Any:
+    """A state that is another one already is not waited for, and a channel that closes has none to wait for."""
+    async with pair.serving() as link:
+        channel = link.channel
+        await channel.channel_ready()
+        seen = [await raised(channel.wait_for_state_change(State.IDLE))]
+        hanging = link.unary("Hang")(b"")
+        await link.service.entered.wait()
+        closing = asyncio.ensure_future(channel.close(5))
+        await asyncio.sleep(0)
+        seen.append(await raised(channel.wait_for_state_change(State.READY)))
+        link.service.released.set()
+        await asyncio.gather(hanging, closing)
+        seen.append(channel.get_state(try_to_connect=True).name)
+        return [*seen, await raised(channel.wait_for_state_change(State.READY)), await raised(channel.channel_ready())]
+
+
 @scenario("TRANSIENT_FAILURE")
 async def state_without_a_server(pair: Pair) -> Any:
     with nobody() as address:

@@ -191,6 +191,29 @@ async def test_a_channel_connects_at_the_first_call_and_knows_its_state() -> Non
         channel.unary_unary(ECHO)(b"")
 
 
+async def test_closing_ends_the_wait_for_another_state() -> None:
+    async with linked() as (_, channel):
+        change = asyncio.ensure_future(channel.wait_for_state_change(ChannelConnectivity.IDLE))
+        ready = asyncio.ensure_future(channel.channel_ready())
+        await change
+        await ready
+        change = asyncio.ensure_future(channel.wait_for_state_change(ChannelConnectivity.READY))
+        await asyncio.sleep(0)
+        await channel.close()
+        await asyncio.wait_for(change, 5)
+
+
+async def test_who_gives_up_waiting_for_a_state_leaves_nothing_behind() -> None:
+    async with linked() as (_, channel):
+        for _ in range(3):
+            change = asyncio.ensure_future(channel.wait_for_state_change(ChannelConnectivity.IDLE))
+            await asyncio.sleep(0)
+            change.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await change
+        assert channel.link.watchers == []
+
+
 async def test_without_a_server_calls_fail_unless_they_wait_and_waiting_ones_find_it_when_it_comes() -> None:
     async with serving() as (_, port):
         pass
@@ -247,6 +270,31 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/s"
     async with serving(address), wire.insecure_channel(address) as channel:
         assert await channel.unary_unary(ECHO)(b"x") == b"x"
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        grpc.ssl_channel_credentials(),
+        grpc.local_channel_credentials(),
+        grpc.composite_channel_credentials(grpc.ssl_channel_credentials(), grpc.access_token_call_credentials("token")),
+    ],
+)
+def test_grpcio_s_channel_credentials_are_refused_with_words_that_say_what_to_use(theirs: Any) -> None:
+    with pytest.raises(TypeError, match=r"wire\.ssl_channel_credentials"):
+        wire.secure_channel("localhost:1", theirs)
+
+
+async def test_a_secure_channel_needs_credentials() -> None:
+    with pytest.raises(TypeError, match=r"wire\.ssl_channel_credentials"):
+        wire.secure_channel("localhost:1", None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+async def test_call_credentials_are_refused_with_words_that_say_what_to_use(kind: str) -> None:
+    async with linked() as (_, channel):
+        with pytest.raises(TypeError, match=r"metadata.* interceptor"):
+            getattr(channel, kind)(ECHO)(b"", credentials=grpc.access_token_call_credentials("token"))
 
 
 async def test_tls_and_mutual_tls() -> None:
