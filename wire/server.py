@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -15,6 +14,7 @@ from msgspec import Struct
 from wire.addresses import listening_sockets, port_of
 from wire.credentials import ServerCredentials
 from wire.interception import Intercepted
+from wire.listeners import Listener
 from wire.methods import Method
 from wire.requests import Head, Heads
 from wire.server_connection import ServerConnection
@@ -29,12 +29,6 @@ class CallDetails(Struct):
 
     method: str
     invocation_metadata: Any
-
-
-class Listener(Struct):
-    socket: socket.socket
-    credentials: ServerCredentials | None
-    server: asyncio.Server | None = None
 
 
 class Server(grpc.aio.Server):
@@ -57,6 +51,7 @@ class Server(grpc.aio.Server):
         self.heads = Heads(self.method)
         self.listeners: list[Listener] = []
         self.connections: set[ServerConnection] = set()
+        self.arriving: set[ServerConnection] = set()  # which still shake hands
         self.tasks: set[asyncio.Task[None]] = set()
         self.unflushed: list[ServerConnection] = []
         self.watched: list[ServerCall] = []
@@ -116,18 +111,13 @@ class Server(grpc.aio.Server):
             sockets = listening_sockets(address)
         except (OSError, ValueError) as problem:
             raise RuntimeError(f"Failed to bind to address {address}: {problem}") from None
-        self.listeners += [Listener(listener, credentials) for listener in sockets]
+        self.listeners += [Listener(self, each, credentials) for each in sockets]
         return port_of(sockets[0])
 
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
         for listener in self.listeners:
-            context = None if listener.credentials is None else listener.credentials.context
-            handshake_s = None if context is None else self.settings.handshake_s
-            make = self.loop.create_unix_server if listener.socket.family == socket.AF_UNIX else self.loop.create_server
-            listener.server = await make(
-                lambda: ServerConnection(self), sock=listener.socket, ssl=context, ssl_handshake_timeout=handshake_s
-            )
+            listener.start()
         self.looking = self.loop.call_later(self.settings.look_s, self.look)
 
     def look(self) -> None:
@@ -169,10 +159,7 @@ class Server(grpc.aio.Server):
         """Take nothing more in; after `grace` seconds, None for none, cancel what still runs."""
         self.stopping = True
         for listener in self.listeners:
-            if listener.server is not None:
-                listener.server.close()
-            else:
-                listener.socket.close()
+            listener.close()
         if grace:
             for connection in list(self.connections):
                 connection.leave()
@@ -181,10 +168,13 @@ class Server(grpc.aio.Server):
         for timer in (self.looking, self.watching):
             if timer is not None:
                 timer.cancel()
+        self.watched.clear()
         self.stopped.set()
 
     async def abandon(self) -> None:
         """Cancel what still runs, and close the connections."""
+        for listener in self.listeners:
+            listener.abandon()
         for connection in list(self.connections):
             connection.abandon("The server is stopping")
         if self.tasks:

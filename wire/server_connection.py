@@ -76,7 +76,8 @@ class ServerConnection(asyncio.Protocol):
         self.auth_context = identity(tls)
         is_strange = tls is not None and tls.selected_alpn_protocol() != "h2"
         is_late = self.server.stopped.is_set()
-        if is_strange or is_late or len(self.server.connections) >= self.settings.connections:
+        self.server.arriving.discard(self)
+        if is_strange or is_late:
             self.transport.abort()
             return
         self.server.connections.add(self)

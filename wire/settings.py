@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterable
 from math import inf
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from wire.limits import UNLIMITED, Limits
 
 NEVER_MS = (1 << 31) - 1  # as gRPC writes it
+MOST_CONNECTIONS = 10_000
+RESERVED_FILES = 128  # for journals, logs and whatever else the process opens
 PING_STRIKES = 2  # gRPC's, as are the intervals
 PING_INTERVAL_S = 300.0
 IDLE_PING_INTERVAL_S = 7_200.0
+
+
+def affordable_connections() -> int:
+    """As many as the limit of open files (RLIMIT_NOFILE) leaves room for."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return min(MOST_CONNECTIONS, max(files - RESERVED_FILES, files // 2))
 
 
 class ServerSettings(Struct, frozen=True):
@@ -22,7 +33,7 @@ class ServerSettings(Struct, frozen=True):
     receive_limit: int = 4 << 20
     send_limit: int = UNLIMITED
     concurrent_calls: int = UNLIMITED
-    connections: int = 10_000
+    connections: int = field(default_factory=affordable_connections)
     keepalive_s: float = 7_200.0
     keepalive_timeout_s: float = 20.0
     idle_s: float = inf  # without a call, until a connection is asked to leave
