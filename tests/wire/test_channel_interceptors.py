@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -74,6 +73,24 @@ async def test_nothing_is_written_after_the_end_of_writing() -> None:
         call.cancel()
 
 
+async def test_nothing_is_written_to_a_call_whose_interceptor_has_ended_its_requests() -> None:
+    ended = asyncio.Event()
+
+    async def first(requests: Any) -> AsyncIterator[bytes]:
+        yield await anext(requests)
+        ended.set()
+
+    async def shorten(continuation: Any, details: Any, requests: Any) -> Any:
+        return await continuation(details, first(requests))
+
+    async with PAIR.serving(channel=intercepted_by(shorten)) as link:
+        call = link.both_streams("HangDuplex")()
+        await call.write(b"")
+        await ended.wait()
+        assert await name_of_error(call.write(b"")) == "InvalidStateError"
+        call.cancel()
+
+
 async def test_who_cancels_an_interceptor_cancels_what_it_has_begun() -> None:
     async def linger(continuation: Any, details: Any, request: Any) -> Any:
         await continuation(details, request)
@@ -96,7 +113,6 @@ async def test_an_intercepted_stream_that_nobody_holds_is_cancelled() -> None:
         assert await fed.read() == b"first"
         await link.service.entered.wait()
         del fed
-        gc.collect()
         await asyncio.wait_for(link.service.cancelled.wait(), SOON_S)
         link.service.entered.clear()
         link.service.cancelled.clear()
@@ -104,7 +120,6 @@ async def test_an_intercepted_stream_that_nobody_holds_is_cancelled() -> None:
         await written.write(ask(1))
         await link.service.entered.wait()
         del written
-        gc.collect()
         await asyncio.wait_for(link.service.cancelled.wait(), SOON_S)
 
 
