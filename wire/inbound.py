@@ -137,6 +137,11 @@ class Inbound(Control):
     def credit(self, size: int) -> None:
         self.receive_credit += size
         if self.receive_credit * 2 >= self.limits.connection_window:
+            self.refill()
+
+    def refill(self) -> None:
+        """Give the connection's window back, all that has been consumed."""
+        if self.receive_credit:
             self.receive_window += self.receive_credit
             self.give_back(0, self.receive_credit)
             self.receive_credit = 0

@@ -81,7 +81,7 @@ class Call:
 
     def assemble(self, event: DataReceived) -> None:
         if self.ended:
-            self.give_back(event.size)
+            self.connection.lingering.discard(event)
             return
         try:
             if self.assembler is None:
@@ -100,14 +100,16 @@ class Call:
             self.give_back(event.size)
         else:
             self.withheld += event.size
-        if self.held and self.connection.unfinished > self.connection.settings.unfinished:
+        if self.held and self.connection.is_overfull():
             self.end(StatusCode.RESOURCE_EXHAUSTED, "Too many unfinished requests")
         elif event.end_stream:
             self.end_requests()
 
     def hold(self, size: int) -> None:
-        self.connection.unfinished += size - self.held
-        self.held = size
+        if size != self.held:
+            self.connection.server.burden.add(size - self.held)
+            self.connection.unfinished += size - self.held
+            self.held = size
 
     def compress(self, compression: grpc.Compression | None) -> None:
         """Send gzip where compression is wanted and the client understands that; deflate is as good as gzip."""
@@ -258,9 +260,9 @@ class Call:
         stream = self.stream
         if not stream.closed and not stream.remote_closed:
             if stream.queued:
-                self.connection.unread.add(stream)  # reset once its answer has left
+                self.connection.unread.add(stream)  # dismissed once its answer has left
             else:
-                self.connection.core.reset(stream, ErrorCode.NO_ERROR)
+                self.connection.dismiss(stream)
         self.connection.schedule()
 
     def let_go(self) -> None:

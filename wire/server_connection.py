@@ -30,6 +30,8 @@ from wire.events import (
 )
 from wire.frames import LARGEST_STREAM_ID, ErrorCode
 from wire.identities import identity
+from wire.limits import UNLIMITED
+from wire.lingering import Lingering
 from wire.requests import Head
 from wire.servicer_context import ServerCall
 from wire.streams import Stream
@@ -51,10 +53,12 @@ class ServerConnection(asyncio.Protocol):
         self.settings = server.settings
         self.loop = server.loop
         self.core = Connection(is_client=False, limits=server.settings.limits)
+        self.core.burden = server.burden
         self.flushing = False  # it is to be done before this turn of the loop is over
         self.paused = False
         self.paused_since = 0.0
-        self.unread: set[Stream] = set()  # answered, while the client may still be sending
+        self.unread: set[Stream] = set()  # those whose answer waits for a window, while the client may still be sending
+        self.lingering = Lingering(self.core, self.settings)
         self.heard_at = self.pinged_at = self.begun_at = 0.0
         self.pinging = False
         self.leaving_at: float | None = None  # it has been asked to begin no more calls
@@ -62,6 +66,7 @@ class ServerConnection(asyncio.Protocol):
         self.parting_at: float | None = None
         self.unflushed = 0  # bytes of large answers in this turn
         self.unfinished = 0  # bytes of requests that are not whole
+        self.stuck = 0  # bytes that the kernel does not take, when last looked at
         self.tenure = Tenure(self, self.loop.time())
         self.peer = ""
         self.auth_context: Mapping[str, list[bytes]] = {}
@@ -94,8 +99,8 @@ class ServerConnection(asyncio.Protocol):
             if isinstance(event, DataReceived):
                 if event.stream.owner is not None:
                     event.stream.owner.receive(event)
-                elif event.size:
-                    self.core.consumed(event.stream, event.size)
+                else:
+                    self.lingering.discard(event)
             elif isinstance(event, HeadersReceived):
                 if not event.stream.closed or event.end_stream:
                     self.begin(event, now)
@@ -107,6 +112,7 @@ class ServerConnection(asyncio.Protocol):
         """What comes less often than requests."""
         if isinstance(event, StreamReset):
             self.unread.discard(event.stream)
+            self.lingering.end(event.stream)
             if event.stream.owner is not None:
                 event.stream.owner.cancel()
         elif isinstance(event, TrailersReceived):
@@ -127,17 +133,19 @@ class ServerConnection(asyncio.Protocol):
     def drained(self, stream: Stream) -> None:
         if stream in self.unread:
             self.unread.discard(stream)
-            self.core.reset(stream, ErrorCode.NO_ERROR)
+            self.dismiss(stream)
         elif stream.owner is not None:
             stream.owner.wake_writer()
 
     def pause_writing(self) -> None:
         self.paused = True
         self.paused_since = self.loop.time()
+        self.weigh()
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         self.paused = False
+        self.weigh()
         self.transport.resume_reading()
         for call in self.calls():
             call.wake_writer()
@@ -149,6 +157,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.paused = False
+        self.weigh()
         self.parting_at = self.loop.time()
         self.core.failed = True
         self.server.connections.discard(self)
@@ -186,10 +195,22 @@ class ServerConnection(asyncio.Protocol):
     def has_room(self, size: int) -> bool:
         """Whether a large answer may wait with the others: for a window, the kernel, the end of the turn."""
         self.unflushed += size
-        waiting = self.core.queued + self.unflushed
         if self.paused:
-            waiting += self.transport.get_write_buffer_size()
-        return waiting <= self.settings.unsent or waiting == size
+            self.weigh()
+        waiting = self.core.queued + self.unflushed + self.stuck
+        limit = self.settings.unsent
+        share = self.server.burden.share(limit)
+        return waiting <= share or (waiting == size and share == limit)
+
+    def is_overfull(self) -> bool:
+        """Whether too much is held of requests that are not whole."""
+        return self.unfinished > self.server.burden.share(self.settings.unfinished)
+
+    def weigh(self) -> None:
+        """Count what the kernel does not take."""
+        stuck = self.transport.get_write_buffer_size() if self.paused else 0
+        self.server.burden.add(stuck - self.stuck)
+        self.stuck = stuck
 
     # Calls
 
@@ -202,6 +223,7 @@ class ServerConnection(asyncio.Protocol):
             call.cancel()
         self.core.forget_all()
         self.unread.clear()
+        self.lingering.streams.clear()
 
     def begin(self, event: HeadersReceived, now: float) -> None:
         """A request: find its method, or say why there is none."""
@@ -214,8 +236,8 @@ class ServerConnection(asyncio.Protocol):
             self.turn_away(stream, head)
             return
         server = self.server
-        if server.calls >= self.settings.concurrent_calls:
-            self.refuse(stream, StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+        if server.calls >= server.burden.admits and (words := self.objection()):
+            self.refuse(stream, StatusCode.RESOURCE_EXHAUSTED, words)
             return
         server.calls += 1
         timeout_s = head.timeout_s
@@ -228,6 +250,14 @@ class ServerConnection(asyncio.Protocol):
             method.start(call)
         if event.end_stream:
             call.end_requests()
+
+    def objection(self) -> str:
+        """Why there can be no more calls now; empty where there can."""
+        server = self.server
+        if server.calls >= self.settings.concurrent_calls:
+            return "Concurrent RPC limit exceeded!"
+        held = self.core.queued + self.unfinished + self.stuck
+        return "Too much waits to be read or finished" if held > server.burden.share(UNLIMITED) else ""
 
     def turn_away(self, stream: Stream, head: Head) -> None:
         """What cannot be a call of any method."""
@@ -246,7 +276,7 @@ class ServerConnection(asyncio.Protocol):
     def dismiss(self, stream: Stream) -> None:
         """The answer is given; the rest of the request is of no use."""
         if not stream.closed:
-            self.core.reset(stream, ErrorCode.NO_ERROR)
+            self.lingering.add(stream, self.loop.time())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(work)
@@ -264,10 +294,13 @@ class ServerConnection(asyncio.Protocol):
         settings = self.settings
         if self.parting_at is None:
             self.tenure.look(now)
+        if self.lingering.look(now):
+            self.schedule()
         if self.parting_at is not None:
             if now - self.parting_at > settings.linger_s:
                 self.transport.abort()
         elif self.paused:
+            self.weigh()
             if now - self.paused_since > settings.stalled_s:
                 self.transport.abort()
         elif (self.core.expects_settings or self.core.block is not None) and now - self.begun_at > settings.handshake_s:

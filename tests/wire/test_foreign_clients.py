@@ -302,6 +302,14 @@ async def test_curl_reads_a_refusal(tmp_path: Path) -> None:
     assert (fields["grpc-status"], fields["grpc-message"], fields["reason"]) == ("9", "Not today %E2%98%BA", "because")
 
 
+@pytest.mark.parametrize("size", [10, 50_000, 2_000_000])
+async def test_curl_reads_a_refusal_that_comes_while_it_sends(tmp_path: Path, size: int) -> None:
+    async with serving() as served:
+        for _ in range(5):
+            answer, fields = await curl(served.url("Missing"), tmp_path, bytes(size), "--http2-prior-knowledge")
+            assert (answer, fields["grpc-status"]) == (b"", "12")
+
+
 async def test_curl_sends_and_takes_more_than_a_window(tmp_path: Path) -> None:
     message = bytes(range(256)) * 8_192
     async with serving() as served:
