@@ -99,7 +99,10 @@ async def test_rapid_reset_by_a_client_that_keeps_to_the_protocol() -> None:
         connection.reset_stream(new(nth))
         return connection.data_to_send()
 
-    async with besieged() as siege, await siege.arrive(connection.data_to_send()) as attacker:
+    async with (
+        besieged(limits=Limits(resets=1_000, reset_rate=0)) as siege,
+        await siege.arrive(connection.data_to_send()) as attacker,
+    ):
         await attacker.flood(taken_back)
         await attacker.cut_off()
         assert attacker.farewell() is CALM
