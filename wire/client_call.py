@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LOCALLY_CANCELLED = "Locally cancelled by application!"
 COLLECTED = "Cancelled upon garbage collection!"
 LONGEST_TIMER_S = 1e7
+REFUSED_PAUSE_S = 0.02  # a server may count a stream as open for a moment after its end has been read here
 PLAIN_HEAD = "identity"
 
 
@@ -277,7 +278,7 @@ class ClientCall:
     def on_reset(self, code: int, by_peer: bool) -> None:
         if not by_peer:
             self.settle(Ending(StatusCode.INTERNAL, f"The server broke the protocol: {ErrorCode(code).name}"))
-        elif code == ErrorCode.REFUSED_STREAM and not self.retried and self.again():
+        elif code == ErrorCode.REFUSED_STREAM and not self.retried and self.again(REFUSED_PAUSE_S):
             self.retried = True
         else:
             self.settle(Ending(code_of_reset(code), f"Received RST_STREAM with error code {code}"))
@@ -286,7 +287,7 @@ class ClientCall:
         if not (unsent and self.again()):
             self.settle(Ending(StatusCode.UNAVAILABLE, words))
 
-    def again(self) -> bool:
+    def again(self, pause_s: float = 0.0) -> bool:
         """Begin anew what the server has not looked at; False where that cannot be."""
         if self.head is not None or not self.replayable():
             return False
@@ -294,7 +295,7 @@ class ClientCall:
             self.stream.owner = None
         self.stream = self.line = None
         self.waited = True
-        self.link.loop.call_soon(self.submit_again)
+        self.link.loop.call_later(pause_s, self.submit_again)
         return True
 
     def submit_again(self) -> None:

@@ -13,6 +13,7 @@ from grpc import ChannelConnectivity, StatusCode
 import wire
 from tests.wire.test_channel import ECHO, SOON, refusal
 from wire.channel import Channel
+from wire.client_call import REFUSED_PAUSE_S
 from wire.connection import Connection
 from wire.events import DataReceived, Event, HeadersReceived
 from wire.frames import SETTINGS, ErrorCode, Setting, frame, settings_frame, window_update
@@ -68,6 +69,23 @@ async def test_a_call_that_the_server_has_not_looked_at_is_made_once_more(way: s
     async with scripted(script) as channel:
         assert await asyncio.wait_for(channel.unary_unary(ECHO)(b"x"), 5) == b"answer"
         assert len(seen) == 2
+
+
+async def test_a_server_that_refuses_a_call_gets_a_moment_before_it_is_asked_again() -> None:
+    """Its count of streams may lag behind what it has sent: asked at once, it would refuse for the second time."""
+    settled = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def script(server: Scripted, event: Event) -> None:
+        if isinstance(event, HeadersReceived):
+            if settled.is_set():
+                server.answer(event)
+            else:
+                server.core.reset(event.stream, ErrorCode.REFUSED_STREAM)
+                loop.call_later(REFUSED_PAUSE_S / 4, settled.set)  # before the call's own timer, which is set later
+
+    async with scripted(script) as channel:
+        assert await asyncio.wait_for(channel.unary_unary(ECHO)(b"x"), 5) == b"answer"
 
 
 async def test_a_call_that_is_refused_twice_fails() -> None:
