@@ -10,6 +10,7 @@ from collections import deque
 from functools import lru_cache
 from struct import Struct
 
+from wire.burden import Burden
 from wire.frames import (
     DATA,
     DEFAULT_WINDOW,
@@ -55,6 +56,7 @@ class Outbound:
         self.initial_window = DEFAULT_WINDOW
         self.max_frame = SMALLEST_MAX_FRAME
         self.queued = 0  # bytes in the outboxes of all
+        self.burden = Burden()  # a server's is shared by its connections
         self.turns: deque[Stream] = deque()  # those that wait for the connection's window
         self.updates_due = 0  # windows that the peer may give back in crumbs, for the data that it was sent
         self.acks: int | None = None  # answers to pings that wait to leave; None where no ping is remembered
@@ -109,6 +111,7 @@ class Outbound:
             stream.outbox.append(memoryview(data))
             stream.queued += size
             self.queued += size
+            self.burden.add(size)
         if end_stream:
             stream.ending = b""
         if is_first:
@@ -182,6 +185,7 @@ class Outbound:
             self.window -= size
             stream.queued -= size
             self.queued -= size
+            self.burden.add(-size)
             is_last = not outbox and stream.ending == b""
             self.out.append(frame(DATA, END_STREAM if is_last else 0, stream.id, data))
             if is_last:
@@ -220,6 +224,7 @@ class Outbound:
         stream.closed = stream.local_closed = stream.remote_closed = True
         if stream.queued:
             self.queued -= stream.queued
+            self.burden.add(-stream.queued)
             stream.queued = 0
         stream.outbox = None
         if stream.in_turn:  # the turn may never come, and a peer could pile up streams there

@@ -12,6 +12,7 @@ import grpc
 from msgspec import Struct
 
 from wire.addresses import listening_sockets, port_of
+from wire.burden import Burden
 from wire.credentials import ServerCredentials
 from wire.interception import Intercepted
 from wire.listeners import Listener
@@ -116,6 +117,7 @@ class Server(grpc.aio.Server):
 
     async def start(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.burden = Burden(self.settings.held, self.settings.concurrent_calls)
         for listener in self.listeners:
             listener.start()
         self.looking = self.loop.call_later(self.settings.look_s, self.look)

@@ -199,7 +199,7 @@ class ServerConnection(asyncio.Protocol):
             self.weigh()
         waiting = self.core.queued + self.unflushed + self.stuck
         limit = self.settings.unsent
-        share = self.server.burden.share(limit)
+        share = self.server.burden.share(limit, self.unflushed)
         return waiting <= share or (waiting == size and share == limit)
 
     def is_overfull(self) -> bool:

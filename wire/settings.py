@@ -45,6 +45,7 @@ class ServerSettings(Struct, frozen=True):
     look_s: float = 1.0  # between looks at the connections
     unsent: int = 64 << 20  # of one connection's answers; above it calls end with RESOURCE_EXHAUSTED
     unfinished: int = 64 << 20  # of one connection's requests that are not whole; likewise
+    held: int = 512 << 20  # of both, of all connections; above it those who hold much get no more
     limits: Limits = Limits()
 
 
