@@ -85,8 +85,7 @@ async def serve(settings: Settings) -> int:
     stop = stop_signal(settings)
     gc.freeze()  # what start-up made stays: collections need not look at it again
     gc.set_threshold(*GC_THRESHOLDS)
-    host = settings.grpc.rpartition(":")[0]
-    print(f"ready grpc={host}:{gateway.port}", flush=True)
+    print(f"ready grpc={gateway.address}", flush=True)
     failed = asyncio.ensure_future(failure.wait())
     await asyncio.wait([asyncio.ensure_future(stop.wait()), failed], return_when=asyncio.FIRST_COMPLETED)
     if not failure.is_set():

@@ -33,7 +33,9 @@ from gateway.order_entry import OrderEntry
 from gateway.refusals import Refused
 from gateway.sequencer import Sequencer, Waiting
 from gateway.settings import Settings
+from gateway.unix_sockets import private_socket
 from outcry import v1
+from wire.addresses import socket_path
 from wire.credentials import ServerCredentials
 
 MESSAGE_BYTES = 4 << 20
@@ -186,12 +188,19 @@ class Gateway:
                 f"--grpc {address} is not loopback: give --tls-cert and --tls-key, or --allow-plaintext"
             )
         try:
-            if credentials is None:
-                self.port = server.add_insecure_port(address)
-            else:
-                self.port = server.add_secure_port(address, credentials)
-        except RuntimeError:
+            with private_socket(address):
+                if credentials is None:
+                    self.port = server.add_insecure_port(address)
+                else:
+                    self.port = server.add_secure_port(address, credentials)
+        except (RuntimeError, OSError):
             raise Misconfigured(f"--grpc {address} cannot be listened on: is the port taken?") from None
+
+    @property
+    def address(self) -> str:
+        """Where it is reached: as the settings say, with the port that was free where they leave it open."""
+        address = self.settings.grpc
+        return address if socket_path(address) else f"{address.rpartition(':')[0]}:{self.port}"
 
     async def stop(self) -> None:
         """Refuse what is new, end the streams, finish what was accepted, make it durable."""

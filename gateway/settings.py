@@ -9,19 +9,22 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.journal import Durability
+from wire.addresses import socket_path
 
 LAST_PORT = 65_535
 
 
-def host_and_port(address: str) -> str:
-    """`address`, if it is HOST:PORT with a port that there is."""
+def listenable(address: str) -> str:
+    """`address`, if it is HOST:PORT with a port that there is, or unix:PATH."""
+    if socket_path(address):
+        return address
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or int(port) > LAST_PORT:
-        raise ValueError(f"{address!r} is not HOST:PORT")
+        raise ValueError(f"{address!r} is neither HOST:PORT nor unix:PATH")
     return address
 
 
-Address = Annotated[str, AfterValidator(host_and_port)]
+Address = Annotated[str, AfterValidator(listenable)]
 
 
 class Settings(BaseSettings):
@@ -36,7 +39,7 @@ class Settings(BaseSettings):
         cli_implicit_flags=True,
     )
 
-    grpc: Address = Field("127.0.0.1:50051", description="HOST:PORT to listen on; port 0 takes a free one")
+    grpc: Address = Field("127.0.0.1:50051", description="HOST:PORT or unix:PATH to listen on; port 0 takes a free one")
     data: Path = Field(Path("data"), description="folder of the journal, the event log and the keys")
     venue: Path | None = Field(None, description="venue.toml to apply at start; the built-in one when absent")
     durability: Durability = Field(Durability.FSYNC, description="when a command counts as durable")

@@ -24,7 +24,7 @@ ORDER_PREFIX = "ORD_"
 GRPC = "127.0.0.1:50051"
 DATA = Path("data")
 
-Grpc = Annotated[str, typer.Option("--grpc", envvar="OUTCRY_GRPC", help="HOST:PORT of the engine.")]
+Grpc = Annotated[str, typer.Option("--grpc", envvar="OUTCRY_GRPC", help="HOST:PORT or unix:PATH of the engine.")]
 Key = Annotated[
     str,
     typer.Option("--api-key", envvar="OUTCRY_API_KEY", help="The account's key.", show_default="DATA/keys/demo.key"),

@@ -49,7 +49,7 @@ def command(
         bool, typer.Option("--demo", envvar="OUTCRY_DEMO", help="Add bots that trade on every instrument.")
     ] = False,
     grpc: Annotated[
-        str, typer.Option(envvar="OUTCRY_GRPC", help="HOST:PORT of the gRPC service; port 0 takes a free one.")
+        str, typer.Option(envvar="OUTCRY_GRPC", help="HOST:PORT (port 0: a free one) or unix:PATH of the gRPC service.")
     ] = "127.0.0.1:50051",
     http: Annotated[
         str, typer.Option(envvar="OUTCRY_HTTP", help="HOST:PORT of REST and WebSocket; port 0 takes a free one.")

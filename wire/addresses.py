@@ -11,8 +11,9 @@ BACKLOG = 1_024
 
 def listening_sockets(address: str) -> list[socket.socket]:
     """Sockets bound to `host:port`, `[::1]:port` or `unix:path`; port 0 is any. OSError where there is none."""
-    if address.startswith("unix:"):
-        return [unix_socket(address.removeprefix("unix://").removeprefix("unix:"))]
+    path = socket_path(address)
+    if path is not None:
+        return [unix_socket(path)]
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     found = socket.getaddrinfo(host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -28,6 +29,11 @@ def listening_sockets(address: str) -> list[socket.socket]:
     if not sockets:
         raise problem or OSError(f"{address} names no address")
     return sockets
+
+
+def socket_path(address: str) -> str | None:
+    """That of `unix:path` or `unix:///path`; None for another kind of address."""
+    return address.removeprefix("unix:").removeprefix("//") if address.startswith("unix:") else None
 
 
 def bound(listener: socket.socket, name: object) -> socket.socket:

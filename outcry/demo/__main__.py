@@ -31,7 +31,9 @@ log = structlog.get_logger()
 
 
 def command(
-    grpc: Annotated[str, typer.Option(envvar="OUTCRY_GRPC", help="HOST:PORT of the engine.")] = "127.0.0.1:50051",
+    grpc: Annotated[
+        str, typer.Option(envvar="OUTCRY_GRPC", help="HOST:PORT or unix:PATH of the engine.")
+    ] = "127.0.0.1:50051",
     data: Annotated[Path, typer.Option(envvar="OUTCRY_DATA", help="Folder with the bots' keys.")] = Path("data"),
     tls_ca: Annotated[
         Path | None,

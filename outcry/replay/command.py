@@ -34,7 +34,7 @@ def command(
     commands: Annotated[Path, typer.Argument(help="commands.csv or commands.csv.gz")],
     instrument: Annotated[str, typer.Option(help="the instrument to trade; listed when it is not there")],
     book: Annotated[Path | None, typer.Option(help="book.csv or book.csv.gz: compare the book after each row")] = None,
-    grpc: Annotated[str, typer.Option(envvar="OUTCRY_GRPC", help="HOST:PORT of a running engine")] = "",
+    grpc: Annotated[str, typer.Option(envvar="OUTCRY_GRPC", help="HOST:PORT or unix:PATH of a running engine")] = "",
     api_key: Annotated[str, typer.Option(envvar="OUTCRY_API_KEY", help="an operator's key at that engine")] = "",
     tls_ca: Annotated[
         Path | None,

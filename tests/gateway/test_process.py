@@ -91,6 +91,7 @@ def test_plain_text_beyond_loopback_is_refused_unless_told(tmp_path: Path) -> No
         (("--tls-cert", "nowhere.pem"), "--tls-key"),
         (("--grpc", "nonsense"), "--grpc"),
         (("--grpc", "127.0.0.1:99999"), "HOST:PORT"),
+        (("--grpc", "unix:"), "unix:PATH"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_one_line(tmp_path: Path, flags: tuple[str, ...], word: str) -> None:

@@ -107,6 +107,15 @@ def test_one_line_names_docs_websocket_grpc_and_a_key_and_all_of_them_answer(sta
         assert f"ORD_{order.order_id}" in str(socket.recv(TIMEOUT_S))
 
 
+def test_it_runs_with_the_engine_on_a_unix_socket(start: Start, tmp_path: Path) -> None:
+    grpc = f"unix:{tmp_path / 'socket'}"
+    said = start("--grpc", grpc).announced()
+    assert said["grpc"] == grpc
+    with Client(grpc, said["key"]) as client:
+        client.buy("AAPL", 1, 100)
+    assert requests.get(said["docs"].replace("/docs", "/health"), timeout=TIMEOUT_S).status_code == 200
+
+
 @pytest.mark.parametrize("how", ["ctrl-c", "sigterm"])
 async def test_it_stops_cleanly_and_the_next_start_has_the_same_state(start: Start, how: str) -> None:
     first = start()
