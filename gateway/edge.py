@@ -141,7 +141,7 @@ def direct(encode: Callable[[Any], Any]) -> Callable[[Direct], Any]:
                     end(call, unexpected(method.__qualname__))
 
             try:
-                method(servicer, parsed(request), call, reply)
+                method(servicer, request if type(request) is not Malformed else parsed(request), call, reply)
             except Refused as refused:
                 end(call, refused)
             except Exception:  # the edge

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Protocol
 
 import google_crc32c
@@ -57,6 +58,8 @@ LOCAL_DISK = LocalDisk()
 def write_all(disk: Disk, fd: int, data: bytes) -> None:
     """Write all of `data`. OSError where the disk fails, or takes nothing."""
     written = disk.write(fd, data)
+    if written == len(data):
+        return
     rest = memoryview(data)[written:]
     while rest:
         if not written:
@@ -65,13 +68,13 @@ def write_all(disk: Disk, fd: int, data: bytes) -> None:
         rest = rest[written:]
 
 
-class Header(Struct, frozen=True, gc=False):
+class Header(Struct, frozen=True, dict=True):
     magic: bytes
     version: int
     first_seq: int
     salt: bytes
 
-    @property
+    @cached_property
     def seed(self) -> int:
         """What the checksums of the file's frames start from."""
         return checksum(0, self.salt)
@@ -155,6 +158,4 @@ def frame_after(data: bytes, offset: int, seed: int) -> int | None:
     return None
 
 
-def checksum(seed: int, data: bytes) -> int:
-    value: int = google_crc32c.extend(seed, data)
-    return value
+checksum: Callable[[int, bytes], int] = google_crc32c.extend

@@ -60,10 +60,13 @@ class Publisher(Protocol):
 
 
 class Sequencer:
-    """Owns the exchange and its journal. `publishers` are told of every durable batch, after its senders.
+    """Owns the exchange and its journal. `publishers` are told of every durable batch, after its senders, whom `answer`
+    tells.
 
     `clock` is wall time and `monotonic` measures deadlines, both in nanoseconds. `on_failure` must end the process.
     """
+
+    answer: Callable[[list[Waiting]], None]
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class Sequencer:
         self.journal = journal
         self.event_log = event_log
         self.publishers = publishers
+        self.answer = answer_all
         self.on_failure = on_failure
         self.clock = clock
         self.monotonic = monotonic
@@ -112,7 +116,9 @@ class Sequencer:
             self.require_running()
         if len(self.pending) + len(self.in_flight) - self.queries >= self.pending_limit:
             raise overloaded("Too many commands wait for the disk", pending_limit=self.pending_limit)
-        now_ns = self.now_ns()
+        now_ns = self.clock()
+        if now_ns < self.time_ns:
+            now_ns = self.time_ns
         if now_ns >= self.exchange.next_expiry_ns:
             self.apply(now_ns, AdvanceTime(), ignore, 0)
         return now_ns
@@ -194,10 +200,9 @@ class Sequencer:
             self.committing = False
             self.idle.set()
         try:
-            for waiting in batch:
-                if not waiting.seq:
-                    self.queries -= 1
-                waiting.reply(waiting.answer)
+            if self.queries:
+                self.queries -= sum(not waiting.seq for waiting in batch)
+            self.answer(batch)
             for publisher in self.publishers:
                 publisher.publish(batch)
         except Exception:  # somebody was not told, and nobody would notice
@@ -262,6 +267,12 @@ class Sequencer:
         await self.idle.wait()
         self.stopped = True
         self.heartbeat.cancel()
+
+
+def answer_all(batch: list[Waiting]) -> None:
+    """Tell the senders of a durable batch what became of it."""
+    for waiting in batch:
+        waiting.reply(waiting.answer)
 
 
 def settle(future: asyncio.Future[Any], answer: object) -> None:

@@ -31,7 +31,7 @@ from gateway.market_data import MarketData, MarketDataHub
 from gateway.operations import Operations
 from gateway.order_entry import OrderEntry
 from gateway.refusals import Refused
-from gateway.sequencer import Sequencer, Waiting
+from gateway.sequencer import Sequencer, Waiting, answer_all
 from gateway.settings import Settings
 from gateway.unix_sockets import private_socket
 from outcry import v1
@@ -57,14 +57,18 @@ class Misconfigured(Exception):
     """Settings that cannot work; the message names the flag."""
 
 
-class Departure:
-    """Lets the answers of a batch leave at once: after it, nothing more is to come in this turn."""
+def departure(server: wire.Server) -> Callable[[list[Waiting]], None]:
+    """Lets the answers of a batch leave together and at once: nothing more is to come in this turn."""
 
-    def __init__(self, server: wire.Server) -> None:
-        self.server = server
+    def answer(batch: list[Waiting]) -> None:
+        server.held = True
+        try:
+            answer_all(batch)
+        finally:
+            server.held = False
+            server.flush()
 
-    def publish(self, batch: list[Waiting]) -> None:
-        self.server.flush()
+    return answer
 
 
 class Gateway:
@@ -104,7 +108,7 @@ class Gateway:
         await self.apply_venue()
         self.server = self.build_server()
         if isinstance(self.server, wire.Server):
-            self.sequencer.publishers = (Departure(self.server), *self.sequencer.publishers)
+            self.sequencer.answer = departure(self.server)
         await self.server.start()
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
         log.info("serving", port=self.port, journal_seq=self.sequencer.seq, durability=str(self.settings.durability))

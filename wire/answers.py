@@ -8,6 +8,7 @@ from grpc import StatusCode
 
 from wire.hpack import encode
 from wire.metadata import encode_message, to_fields
+from wire.outbound import Envelope
 from wire.statuses import VALUE_OF
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -16,6 +17,7 @@ HEAD_FIELDS = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 ACCEPTED = (b"grpc-accept-encoding", b"identity, deflate, gzip")
 HEAD = encode(HEAD_FIELDS)
 TRAILERS = encode([(b"grpc-status", b"0")])
+USUAL = Envelope(HEAD, TRAILERS)
 
 
 def head_block(metadata: Metadata, encoding: str | None) -> bytes:

@@ -99,9 +99,10 @@ class Connection(Inbound):
         if self.awaits_preface:
             return 0
         end, readers, streams, unpack = len(buffer), self.readers, self.streams, HEADER.unpack_from
+        cache = self.decoder.cache
         while end - at >= HEADER_BYTES:
-            high, low, kind, flags, stream_id = unpack(buffer, at)
-            length = high << 16 | low
+            lead, flags, stream_id = unpack(buffer, at)
+            length, kind = lead >> 8, lead & 0xFF
             if length > SMALLEST_MAX_FRAME:
                 raise Fault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
             start = at + HEADER_BYTES
@@ -116,7 +117,12 @@ class Connection(Inbound):
                     # As most frames are: data of an open stream, or a whole block; without padding.
                     self.take_data(stream, buffer[start:stop], length, flags == END_STREAM)
                 elif kind == HEADERS and flags == END_HEADERS and 0 < stream_id <= LARGEST_STREAM_ID:
-                    self.take_block(stream_id, buffer[start:stop], False)
+                    data = buffer[start:stop]
+                    known = cache.get(data)  # where most blocks are
+                    if known is None or not (past := self.take_request(stream_id, known, buffer, stop)):
+                        self.take_block(stream_id, data, False)
+                    else:
+                        at = past
                 elif (reader := readers.get(kind)) is not None:
                     reader(flags, stream_id & LARGEST_STREAM_ID, buffer[start:stop])
                 else:

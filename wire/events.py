@@ -17,6 +17,14 @@ class HeadersReceived(Struct, gc=False):
     end_stream: bool
 
 
+class RequestReceived(Struct, gc=False):
+    """A whole request, its data in one piece; the window has been given back. As most unary calls come."""
+
+    stream: Stream
+    block: Block
+    data: bytes
+
+
 class DataReceived(Struct, gc=False):
     """`size` bytes of window are to be given back by `Connection.consumed`; 0 where that has been done."""
 
@@ -70,6 +78,7 @@ class ConnectionFailed(Struct, gc=False):
 
 Event = (
     HeadersReceived
+    | RequestReceived
     | DataReceived
     | TrailersReceived
     | StreamReset

@@ -6,7 +6,7 @@ from enum import IntEnum
 from struct import Struct
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEADER = Struct(">BHBBI")  # length (high byte, low bytes), kind, flags, stream
+HEADER = Struct(">IBI")  # length and kind (its last byte), flags, stream
 HEADER_BYTES = 9
 WORD = Struct(">I")
 SETTING = Struct(">HI")
@@ -51,8 +51,7 @@ class ErrorCode(IntEnum):
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes | memoryview = b"") -> bytes:
-    length = len(payload)
-    return HEADER.pack(length >> 16, length & 0xFFFF, kind, flags, stream_id) + payload
+    return HEADER.pack(len(payload) << 8 | kind, flags, stream_id) + payload
 
 
 def settings_frame(settings: dict[Setting, int]) -> bytes:

@@ -10,6 +10,7 @@ from wire.control import Control
 from wire.events import (
     DataReceived,
     HeadersReceived,
+    RequestReceived,
     StreamReset,
     TrailersReceived,
 )
@@ -22,6 +23,8 @@ from wire.frames import (
     END_HEADERS,
     END_STREAM,
     GOAWAY,
+    HEADER,
+    HEADER_BYTES,
     HEADERS,
     PADDED,
     PING,
@@ -30,6 +33,7 @@ from wire.frames import (
     PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
+    SMALLEST_MAX_FRAME,
     WINDOW_UPDATE,
     WORD,
     ErrorCode,
@@ -174,6 +178,29 @@ class Inbound(Control):
         if flags & END_HEADERS:
             self.block = None
             self.take_block(stream_id, b"".join(block.parts), block.end_stream)
+
+    def take_request(self, stream_id: int, block: Block, buffer: bytes, at: int) -> int:
+        """A whole request, if the one frame of its data follows its block at `at`: return where it ends, or else 0."""
+        start, end, streams = at + HEADER_BYTES, len(buffer), self.streams
+        if block.as_head is not GOOD or start > end or self.is_client:
+            return 0
+        lead, flags, data_id = HEADER.unpack_from(buffer, at)
+        size = lead >> 8
+        stop = start + size
+        if data_id != stream_id or flags != END_STREAM or lead & 0xFF or stop > end or not size:  # DATA is 0
+            return 0
+        if size > SMALLEST_MAX_FRAME or size > self.receive_window or len(streams) >= self.limits.streams:
+            return 0
+        if not self.last_accepted < stream_id <= self.last_taken or not stream_id & 1:
+            return 0
+        self.last_accepted = stream_id
+        self.updates_due += UPDATES
+        self.receive_window -= size
+        self.credit(size)
+        stream = Stream(stream_id, self.initial_window, self.stream_window, has_headers=True, remote_closed=True)
+        streams[stream_id] = stream
+        self.events.append(RequestReceived(stream, block, buffer[start:stop]))
+        return stop
 
     def take_block(self, stream_id: int, data: bytes, ended: bool) -> None:
         """A whole block. It is decoded even where nobody will read it, because it may change the table."""

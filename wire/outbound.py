@@ -7,7 +7,6 @@ the connection's, and then it takes turns with the others.
 from __future__ import annotations
 
 from collections import deque
-from functools import lru_cache
 from struct import Struct
 
 from wire.burden import Burden
@@ -35,15 +34,21 @@ PING_BYTES = HEADER_BYTES + 8
 UPDATES = 2  # of windows, for a stream or a frame of data: the stream's and the connection's
 
 
-@lru_cache(1_024)
-def envelope(head: int, trailers: int) -> tuple[Struct, Struct, bytes, bytes]:
-    """What stands before and behind the body of an answer, by the sizes of its blocks: HEADERS and the head of DATA,
-    then HEADERS; and of both HEADERS the length, kind and flags."""
-    leads = [
-        head.to_bytes(3, "big") + bytes((HEADERS, END_HEADERS)),
-        trailers.to_bytes(3, "big") + bytes((HEADERS, END)),
-    ]
-    return Struct(f">5sI{head}sBHBBI"), Struct(f">5sI{trailers}s"), leads[0], leads[1]
+class Envelope:
+    """What stands around the body of an answer: its blocks, which are the same for many, as frames but for the stream.
+
+    `front` is HEADERS and the head of DATA, whose length and stream are one number; `back` is HEADERS again.
+    """
+
+    __slots__ = ("back", "back_lead", "front", "front_lead", "head", "trailers")
+
+    def __init__(self, head: bytes, trailers: bytes) -> None:
+        self.head = head
+        self.trailers = trailers
+        self.front = Struct(f">5sI{len(head)}sxQ").pack
+        self.back = Struct(f">5sI{len(trailers)}s").pack
+        self.front_lead = len(head).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS))
+        self.back_lead = len(trailers).to_bytes(3, "big") + bytes((HEADERS, END))
 
 
 class Outbound:
@@ -64,10 +69,8 @@ class Outbound:
 
     def take(self) -> bytes:
         """All output that is ready."""
-        if not self.out:
-            return b""
-        data = b"".join(self.out)
-        self.out.clear()
+        out, self.out = self.out, []
+        data = b"".join(out)
         if self.acks is not None:  # pings beside anything else are no nuisance, as gRPC has it
             self.acks = 0 if len(data) == self.acks * PING_BYTES else None
         return data
@@ -131,25 +134,24 @@ class Outbound:
         self.out.append(head + frame(DATA, END_STREAM, stream.id, body))
         self.close_local(stream)
 
-    def respond(self, stream: Stream, head: bytes, body: bytes, trailers: bytes) -> None:
+    def respond(self, stream: Stream, envelope: Envelope, body: bytes) -> None:
         """Send a whole answer: in one piece, where the windows have room for it."""
         size = len(body)
-        fits = len(head) + size + len(trailers) <= self.max_frame and size <= stream.send_window and size <= self.window
-        if not fits or stream.outbox or self.table_shrunk or stream.local_closed:
-            self.send_headers(stream, head)
+        fits = size <= SMALLEST_MAX_FRAME and size <= stream.send_window and size <= self.window
+        if not fits or stream.outbox or stream.local_closed or self.table_shrunk:
+            self.send_headers(stream, envelope.head)
             self.send_data(stream, body)
-            self.send_headers(stream, trailers, end_stream=True)
+            self.send_headers(stream, envelope.trailers, end_stream=True)
             return
-        stream.send_window -= size
         self.window -= size
         self.updates_due += UPDATES
-        front, back, front_lead, back_lead = envelope(len(head), len(trailers))
         stream_id = stream.id
-        front_bytes = front.pack(front_lead, stream_id, head, size >> 16, size & 0xFFFF, DATA, 0, stream_id)
-        self.out.append(front_bytes + body + back.pack(back_lead, stream_id, trailers))
+        front = envelope.front(envelope.front_lead, stream_id, envelope.head, size << 48 | stream_id)
+        self.out.append(front + body + envelope.back(envelope.back_lead, stream_id, envelope.trailers))
         stream.local_closed = True
         if stream.remote_closed:
-            self.forget(stream)
+            stream.closed = True
+            del self.streams[stream_id]
 
     def pump(self) -> list[Stream]:
         """Let out what the windows allow, a frame a turn. Returns the streams whose outbox is empty now."""

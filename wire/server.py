@@ -55,6 +55,7 @@ class Server(grpc.aio.Server):
         self.arriving: set[ServerConnection] = set()  # which still shake hands
         self.tasks: set[asyncio.Task[None]] = set()
         self.unflushed: list[ServerConnection] = []
+        self.held = False  # what is ready to leave waits for `flush`, which somebody has promised to call
         self.watched: list[ServerCall] = []
         self.watching: asyncio.TimerHandle | None = None
         self.looking: asyncio.TimerHandle | None = None
@@ -129,7 +130,7 @@ class Server(grpc.aio.Server):
         self.looking = self.loop.call_later(self.settings.look_s, self.look)
 
     def schedule(self, connection: ServerConnection) -> None:
-        if not self.unflushed:
+        if not self.unflushed and not self.held:
             self.loop.call_soon(self.flush)
         self.unflushed.append(connection)
 

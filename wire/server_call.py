@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc import StatusCode
+from msgspec import Struct
 
-from wire.answers import HEAD, TRAILERS, Metadata, head_block, only_trailers_block, trailers_block
+from wire.answers import HEAD, USUAL, Metadata, head_block, only_trailers_block, trailers_block
 from wire.events import DataReceived
 from wire.frames import ErrorCode
 from wire.limits import QUEUED_BYTES
@@ -33,53 +34,50 @@ ONE_MESSAGE = "One request message was expected"
 log = logging.getLogger("wire")
 
 
-class Call:
-    """Attributes that few calls change have their first value in the class, so that making a call is cheap."""
+class Call(Struct, eq=False):
+    """What few calls change has its first value from the start, so that making a call is cheap."""
 
+    connection: ServerConnection
+    stream: Stream
+    head: Head
+    memo: dict[str, Any]
+    method: Any
+    deadline: float | None = None
     status: StatusCode | None = None
     words: str = ""
-    is_usual = True  # nothing has been set that an answer would have to tell
+    is_usual: bool = True  # nothing has been set that an answer would have to tell
     trailing: Metadata = ()
     initial: Metadata | None = None
-    head_sent = False
-    ended = False
-    is_cancelled = False
+    head_sent: bool = False
+    ended: bool = False
+    is_cancelled: bool = False
     assembler: Assembler | None = None
-    has_begun = False
+    has_begun: bool = False
     task: asyncio.Task[Any] | None = None
     requests: deque[bytes] | None = None  # of a streaming call
-    queued = 0  # bytes of them
-    withheld = 0  # bytes of window that are not given back
-    held = 0  # bytes of a message that is not whole
-    requests_ended = False
+    queued: int = 0  # bytes of them
+    withheld: int = 0  # bytes of window that are not given back
+    held: int = 0  # bytes of a message that is not whole
+    requests_ended: bool = False
     reader: asyncio.Future[None] | None = None
     writer: asyncio.Future[None] | None = None
-    gzip = False
-    next_plain = False
+    gzip: bool = False
+    next_plain: bool = False
     callbacks: list[Callable[[Any], None]] | None = None
-
-    def __init__(self, connection: ServerConnection, stream: Stream, head: Head, deadline: float | None) -> None:
-        self.connection = connection
-        self.stream = stream
-        self.head = head
-        self.memo = head.memo
-        self.method = head.method
-        self.deadline = deadline
 
     # Requests
 
+    def receive_whole(self, data: bytes) -> None:
+        """All of the request: mostly one message, and nothing else."""
+        size = len(data) - PREFIX_SIZE
+        is_plain = 0 <= size <= self.connection.settings.receive_limit and PREFIX.unpack_from(data) == (0, size)
+        if is_plain and not self.method.starts_at_once:
+            self.begin(data[PREFIX_SIZE:])
+        else:
+            self.receive(DataReceived(self.stream, data, 0, True))
+
     def receive(self, event: DataReceived) -> None:
         """Data of the request."""
-        data = event.data
-        if self.assembler is None and event.end_stream and self.requests is None and not self.has_begun:
-            # Most calls: one message, whole, in one frame, and nothing else.
-            size = len(data) - PREFIX_SIZE
-            if 0 <= size <= self.connection.settings.receive_limit and PREFIX.unpack_from(data) == (0, size):
-                self.begin(data[PREFIX_SIZE:])
-                return
-        self.assemble(event)
-
-    def assemble(self, event: DataReceived) -> None:
         if self.ended:
             self.connection.lingering.discard(event)
             return
@@ -134,7 +132,7 @@ class Call:
             self.wake_reader()
         elif self.has_begun:
             self.end(StatusCode.INTERNAL, ONE_MESSAGE)
-        else:
+        elif not self.ended:
             self.begin(message)
 
     def end_requests(self) -> None:
@@ -150,20 +148,14 @@ class Call:
     def begin(self, message: bytes) -> None:
         """Hand a unary request to its servicer."""
         self.has_begun = True
-        if self.ended:
-            return
         method = self.method
         try:
             request = method.parse(message)
-        except Exception as error:  # what the application's parser raises is its own affair
-            self.fail(error)
-            return
-        if method.plain is None:
-            self.task = self.connection.spawn(method.run(self, request))
-            return
-        try:
-            method.plain(request, self)
-        except Exception as error:  # the edge
+            if method.plain is None:
+                self.task = self.connection.spawn(method.run(self, request))
+            else:
+                method.plain(request, self)
+        except Exception as error:  # the edge: what the application's parser raises is its own affair
             self.fail(error)
 
     def fail(self, error: Exception) -> None:
@@ -180,29 +172,33 @@ class Call:
         """Answer a unary call. Nothing happens where it has ended."""
         if self.ended:
             return
-        body = self.encoded(message)
-        if body is None:
+        payload: bytes = self.method.encode(message)
+        connection, stream, size = self.connection, self.stream, len(payload)
+        if not self.is_usual or size > connection.small:
+            self.reply_otherwise(payload)
             return
-        connection, stream = self.connection, self.stream
-        if not self.is_usual:
-            self.send_head()
-            connection.core.send_data(stream, body)
-            self.send_end(self.code_or_ok(), "")
-            self.finished()
-            return
-        connection.core.respond(stream, HEAD, body, TRAILERS)
+        connection.core.respond(stream, USUAL, PREFIX.pack(0, size) + payload)
         if self.task is None and stream.closed and self.callbacks is None and not self.held:
-            # Nothing is left to be let go of.
+            # Nothing is left to be let go of, and so that it goes at once, nothing leads back here.
             self.ended = True
+            stream.owner = None
             connection.server.calls -= 1
             if not connection.flushing:
                 connection.schedule()
         else:
             self.finished()
 
-    def encoded(self, message: Any) -> bytes | None:
+    def reply_otherwise(self, payload: bytes) -> None:
+        """What is large, compressed or has a word of its own."""
+        body = self.framed(payload)
+        if body is not None:
+            self.send_head()
+            self.connection.core.send_data(self.stream, body)
+            self.send_end(self.code_or_ok(), "")
+            self.finished()
+
+    def framed(self, payload: bytes) -> bytes | None:
         """The message with its prefix; None where it is too large, and the call has been ended for that."""
-        payload: bytes = self.method.encode(message)
         size = len(payload)
         limit = self.connection.settings.send_limit
         if size > limit:

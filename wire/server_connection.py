@@ -24,15 +24,18 @@ from wire.events import (
     Event,
     HeadersReceived,
     PingAnswered,
+    RequestReceived,
     StreamDrained,
     StreamReset,
     TrailersReceived,
 )
 from wire.frames import LARGEST_STREAM_ID, ErrorCode
+from wire.hpack import Block
 from wire.identities import identity
 from wire.limits import UNLIMITED
 from wire.lingering import Lingering
 from wire.requests import Head
+from wire.server_call import LARGE_BYTES
 from wire.servicer_context import ServerCall
 from wire.streams import Stream
 from wire.tenure import Tenure
@@ -68,6 +71,7 @@ class ServerConnection(asyncio.Protocol):
         self.unfinished = 0  # bytes of requests that are not whole
         self.stuck = 0  # bytes that the kernel does not take, when last looked at
         self.tenure = Tenure(self, self.loop.time())
+        self.small = min(LARGE_BYTES, server.settings.send_limit)  # bytes of an answer that is no trouble
         self.peer = ""
         self.auth_context: Mapping[str, list[bytes]] = {}
 
@@ -96,14 +100,20 @@ class ServerConnection(asyncio.Protocol):
         self.heard_at = now = self.loop.time()
         self.flushing = True  # at the end of this
         for event in self.core.receive(data, now):
-            if isinstance(event, DataReceived):
+            if isinstance(event, RequestReceived):
+                call = self.begin(event.stream, event.block, now)
+                if call is not None:
+                    call.receive_whole(event.data)
+            elif isinstance(event, DataReceived):
                 if event.stream.owner is not None:
                     event.stream.owner.receive(event)
                 else:
                     self.lingering.discard(event)
             elif isinstance(event, HeadersReceived):
                 if not event.stream.closed or event.end_stream:
-                    self.begin(event, now)
+                    call = self.begin(event.stream, event.block, now)
+                    if call is not None and event.end_stream:
+                        call.end_requests()
             else:
                 self.take(event)
         self.flush()
@@ -179,12 +189,12 @@ class ServerConnection(asyncio.Protocol):
     def flush(self) -> None:
         self.flushing = False
         self.unflushed = 0
-        data = self.core.take()
-        if self.parting_at is not None:
-            return
-        if data:
-            self.transport.write(data)
-        if self.left and not self.core.streams:
+        core = self.core
+        if core.out:
+            data = core.take()
+            if self.parting_at is None:
+                self.transport.write(data)
+        if self.left and not core.streams and self.parting_at is None:
             self.part()
 
     @property
@@ -225,31 +235,30 @@ class ServerConnection(asyncio.Protocol):
         self.unread.clear()
         self.lingering.streams.clear()
 
-    def begin(self, event: HeadersReceived, now: float) -> None:
+    def begin(self, stream: Stream, block: Block, now: float) -> ServerCall | None:
         """A request: find its method, or say why there is none."""
-        stream, block = event.stream, event.block
         head = block.memo
         if head is None:
             head = block.memo = self.server.heads.of(block)
         method = head.method
         if method is None:
             self.turn_away(stream, head)
-            return
+            return None
         server = self.server
         if server.calls >= server.burden.admits and (words := self.objection()):
             self.refuse(stream, StatusCode.RESOURCE_EXHAUSTED, words)
-            return
+            return None
         server.calls += 1
         timeout_s = head.timeout_s
-        call = stream.owner = ServerCall(self, stream, head, None if timeout_s is None else now + timeout_s)
+        deadline = None if timeout_s is None else now + timeout_s
+        call = stream.owner = ServerCall(self, stream, head, head.memo, method, deadline)
         if server.compression is not None:
             call.compress(server.compression)
         if timeout_s is not None:
             server.watch(call)
         if method.starts_at_once:
             method.start(call)
-        if event.end_stream:
-            call.end_requests()
+        return call
 
     def objection(self) -> str:
         """Why there can be no more calls now; empty where there can."""

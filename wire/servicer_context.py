@@ -49,7 +49,7 @@ class ServerCall(Call):
         """Send one answer of a stream; returns when there is room for another."""
         if self.ended:
             raise asyncio.InvalidStateError("RPC already finished.")
-        body = self.encoded(message)
+        body = self.framed(self.method.encode(message))
         if body is None:
             raise grpc.aio.AbortError(self.words)
         self.send_head()

@@ -50,11 +50,11 @@ def frames(data: bytes) -> list[Frame]:
     data = data.removeprefix(PREFACE)
     found, at = [], 0
     while at < len(data):
-        high, low, kind, flags, stream_id = HEADER.unpack_from(data, at)
+        lead, flags, stream_id = HEADER.unpack_from(data, at)
         at += HEADER_BYTES
-        end = at + (high << 16 | low)
+        end = at + (lead >> 8)
         assert end <= len(data)
-        found.append(Frame(kind, flags, stream_id, data[at:end]))
+        found.append(Frame(lead & 0xFF, flags, stream_id, data[at:end]))
         at = end
     return found
 

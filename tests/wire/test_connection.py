@@ -153,7 +153,7 @@ def test_a_whole_call_leaves_nothing_behind():
     wired.client.send_data(ours, b"question", end_stream=True)
     _, asked = wired.deliver()
     assert plain(asked) == [("DataReceived", 1, b"question", 0, True)]
-    wired.server.respond(theirs, RESPONSE, b"answer", TRAILERS)
+    wired.server.respond(theirs, ANSWER, b"answer")
     answered, _ = wired.deliver()
     assert plain(answered) == [
         ("HeadersReceived", 1, RESPONSE_FIELDS, False),
@@ -172,7 +172,7 @@ def test_an_answer_in_one_piece_says_what_three_calls_say(size):
         wired = Wired()
         _, theirs = wired.call(end_stream=True)
         if in_one:
-            wired.server.respond(theirs, RESPONSE, body, TRAILERS)
+            wired.server.respond(theirs, ANSWER, body)
         else:
             wired.server.send_headers(theirs, RESPONSE)
             wired.server.send_data(theirs, body)
@@ -277,7 +277,7 @@ def test_a_reset_closes_a_stream_in_any_state_and_late_frames_are_let_pass(state
     core.receive(headers(1, end_stream=state.endswith("(remote)")), 0.0)
     stream = core.streams[1]
     if state.endswith("(local)"):
-        core.respond(stream, RESPONSE, b"", TRAILERS)
+        core.respond(stream, ANSWER, b"")
     core.take()
     core.reset(stream, ErrorCode.CANCEL)
     core.reset(stream, ErrorCode.CANCEL)
@@ -285,7 +285,7 @@ def test_a_reset_closes_a_stream_in_any_state_and_late_frames_are_let_pass(state
     assert stream.closed
     core.send_headers(stream, RESPONSE)
     core.send_data(stream, b"late")
-    core.respond(stream, RESPONSE, b"late", TRAILERS)
+    core.respond(stream, ANSWER, b"late")
     late = data(1) + window_update(1, 0) + headers(1, TRAILERS, end_stream=True) + reset_frame(1, 8)
     assert core.receive(late, 0.0) == []
     assert core.take() == b""

@@ -57,7 +57,7 @@ REST = frame(CONTINUATION, END_HEADERS, 1, REQUEST[2:])
 
 def too_long(kind: int, stream_id: int = 0) -> bytes:
     """The head of a frame of 16,385 bytes: enough to be judged."""
-    return HEADER.pack(0, 16_385, kind, 0, stream_id)
+    return HEADER.pack(16_385 << 8 | kind, 0, stream_id)
 
 
 # What ends a server's connection, from its first frame after the handshake. Sections of RFC 9113.

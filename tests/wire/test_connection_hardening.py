@@ -73,7 +73,7 @@ def answered() -> Connection:
     """A server with stream 1 open and stream 3 closed."""
     core = server()
     core.receive(headers(1) + headers(3, end_stream=True), 0.0)
-    core.respond(core.streams[3], RESPONSE, b"", TRAILERS)
+    core.respond(core.streams[3], ANSWER, b"")
     core.take()
     return core
 
@@ -273,7 +273,7 @@ def test_a_window_of_nothing_holds_what_waits_and_a_reset_drops_it():
     for at in range(1, 2_001, 2):
         core.receive(headers(at, end_stream=True), at / 10)
         stream = core.streams[at]
-        core.respond(stream, RESPONSE, bytes(1_000), TRAILERS)
+        core.respond(stream, ANSWER, bytes(1_000))
         assert stream.queued == 1_000
         core.receive(reset_frame(at, ErrorCode.CANCEL), at / 10)
         assert stream.outbox is None
@@ -311,7 +311,7 @@ def test_more_settings_than_there_are_in_one_frame_are_cut_off():
 def test_a_window_of_one_byte_is_served_byte_by_byte_and_no_further():
     core = server()
     core.receive(settings_frame({Setting.INITIAL_WINDOW_SIZE: 1}) + headers(1, end_stream=True), 0.0)
-    core.respond(core.streams[1], RESPONSE, bytes(10_000), TRAILERS)
+    core.respond(core.streams[1], ANSWER, bytes(10_000))
     core.take()
     core.receive(window_update(1, 1) * 9_999, 0.0)
     sent = frames(core.take())
@@ -324,7 +324,7 @@ def test_the_largest_windows_are_served():
     core = server()
     core.receive(settings_frame({Setting.INITIAL_WINDOW_SIZE: LARGEST_WINDOW}), 0.0)
     core.receive(window_update(0, LARGEST_WINDOW - 65_535) + headers(1, end_stream=True), 0.0)
-    core.respond(core.streams[1], RESPONSE, bytes(1 << 20), TRAILERS)
+    core.respond(core.streams[1], ANSWER, bytes(1 << 20))
     assert kinds(core).count(DATA) == 64
     assert core.streams == {}
 
@@ -355,7 +355,7 @@ def test_calls_that_end_leave_no_memory():
             ours, theirs = wired.call()
             wired.client.send_data(ours, b"question", end_stream=True)
             wired.deliver()
-            wired.server.respond(theirs, RESPONSE, b"answer", TRAILERS)
+            wired.server.respond(theirs, ANSWER, b"answer")
             wired.deliver()
 
     wired = Wired()
