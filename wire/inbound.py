@@ -185,7 +185,7 @@ class Inbound(Control):
         if block.as_head is not GOOD or start > end or self.is_client:
             return 0
         lead, flags, data_id = HEADER.unpack_from(buffer, at)
-        size = lead >> 8
+        size: int = lead >> 8
         stop = start + size
         if data_id != stream_id or flags != END_STREAM or lead & 0xFF or stop > end or not size:  # DATA is 0
             return 0

@@ -36,6 +36,7 @@ UPDATES = 2  # of windows, for a stream or a frame of data: the stream's and the
 
 class Envelope:
     """What stands around the body of an answer: its blocks, which are the same for many, as frames but for the stream.
+    Each block is at most a frame.
 
     `front` is HEADERS and the head of DATA, whose length and stream are one number; `back` is HEADERS again.
     """
@@ -152,6 +153,8 @@ class Outbound:
         if stream.remote_closed:
             stream.closed = True
             del self.streams[stream_id]
+        else:
+            stream.send_window -= size
 
     def pump(self) -> list[Stream]:
         """Let out what the windows allow, a frame a turn. Returns the streams whose outbox is empty now."""

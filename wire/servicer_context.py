@@ -12,7 +12,8 @@ from grpc import StatusCode
 
 from wire.answers import Metadata
 from wire.identities import identity_key
-from wire.server_call import MESSAGE_COST, QUEUED_BYTES, Call
+from wire.limits import QUEUED_BYTES
+from wire.server_call import MESSAGE_COST, Call
 
 CODE_OF_NUMBER = {code.value[0]: code for code in StatusCode}
 log = logging.getLogger("wire")

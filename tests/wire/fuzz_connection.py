@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.wire.cores import REQUEST, RESPONSE, TRAILERS
+from tests.wire.cores import ANSWER, REQUEST, in_parts
 from wire.connection import Connection, NoStreams
 from wire.events import ConnectionFailed, DataReceived, Event, HeadersReceived
 from wire.frames import PREFACE, ErrorCode, settings_frame
@@ -35,7 +35,7 @@ class Fuzzed:
         events = self.core.receive(piece, 0.0)
         assert not (failed and events)
         assert self.core.failed == (failed or isinstance((events or [None])[-1], ConnectionFailed))
-        for event in events:
+        for event in in_parts(events):
             self.hear(event)
         self.said += self.core.take()
         self.check()
@@ -48,7 +48,7 @@ class Fuzzed:
         elif isinstance(event, HeadersReceived) and not core.is_client:
             if self.heard % 7 == 0:
                 core.reset(event.stream, ErrorCode.CANCEL)
-            core.respond(event.stream, RESPONSE, b"answer" * 50, TRAILERS)
+            core.respond(event.stream, ANSWER, b"answer" * 50)
         elif isinstance(event, HeadersReceived) and self.heard % 3 == 0:
             try:
                 core.send_headers(core.open_stream(), REQUEST, end_stream=True)

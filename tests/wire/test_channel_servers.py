@@ -11,6 +11,7 @@ import pytest
 from grpc import ChannelConnectivity, StatusCode
 
 import wire
+from tests.wire.cores import ANSWER, in_parts
 from tests.wire.test_channel import ECHO, SOON, refusal
 from wire.channel import Channel
 from wire.client_call import REFUSED_PAUSE_S
@@ -33,13 +34,12 @@ class Scripted(asyncio.Protocol):
         self.core.start()
 
     def data_received(self, data: bytes) -> None:
-        for event in self.core.receive(data, 0.0):
+        for event in in_parts(self.core.receive(data, 0.0)):
             self.script(self, event)
         self.transport.write(self.core.take())
 
     def answer(self, event: Any, message: bytes = b"answer") -> None:
-        head = encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
-        self.core.respond(event.stream, head, message_bytes(message), encode([(b"grpc-status", b"0")]))
+        self.core.respond(event.stream, ANSWER, message_bytes(message))
         self.transport.write(self.core.take())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.wire.cores import (
+    ANSWER,
     CLIENT_OPENING,
     REQUEST,
     REQUEST_FIELDS,
@@ -246,7 +247,7 @@ def test_a_server_s_fault_is_told(said, fault):
 def closed_by_both() -> Connection:
     core = server()
     core.receive(headers(1, end_stream=True), 0.0)
-    core.respond(core.streams[1], RESPONSE, b"", TRAILERS)
+    core.respond(core.streams[1], ANSWER, b"")
     core.take()
     return core
 

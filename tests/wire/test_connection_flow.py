@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.wire.cores import (
+    ANSWER,
     CLIENT_OPENING,
     REQUEST,
     REQUEST_FIELDS,
@@ -95,7 +96,7 @@ def test_a_smaller_header_table_reaches_an_answer_in_one_piece():
     core = server()
     core.receive(headers(1, end_stream=True) + settings_frame({Setting.HEADER_TABLE_SIZE: 100}), 0.0)
     core.take()
-    core.respond(core.streams[1], RESPONSE, b"", TRAILERS)
+    core.respond(core.streams[1], ANSWER, b"")
     assert [f.payload for f in frames(core.take())] == [b"\x20" + RESPONSE, b"", TRAILERS]
 
 
@@ -287,7 +288,7 @@ def test_who_waits_for_its_own_window_keeps_nobody_else_waiting():
 def test_an_answer_in_one_piece_counts_for_the_stream_s_window():
     core = server()
     core.receive(settings_frame({Setting.INITIAL_WINDOW_SIZE: (1 << 31) - 1}) + headers(1), 0.0)
-    core.respond(core.streams[1], RESPONSE, b"answer", TRAILERS)
+    core.respond(core.streams[1], ANSWER, b"answer")
     core.take()
     core.receive(window_update(1, 6), 0.0)
     assert told(core) == []

@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 
 from tests.wire.cores import (
+    ANSWER,
     REQUEST,
     REQUEST_FIELDS,
     RESPONSE,

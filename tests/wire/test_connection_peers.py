@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from tests.wire.cores import REQUEST_FIELDS, RESPONSE_FIELDS, TRAILER_FIELDS
+from tests.wire.cores import REQUEST_FIELDS, RESPONSE_FIELDS, TRAILER_FIELDS, in_parts
 from wire.connection import Connection
 from wire.events import (
     ConnectionFailed,
@@ -151,7 +151,7 @@ class Ours:
         self.others: list[Event] = []
 
     def receive(self, data: bytes, now: float) -> None:
-        for event in self.core.receive(data, now):
+        for event in in_parts(self.core.receive(data, now)):
             self.hear(event)
 
     def hear(self, event: Event) -> None:
