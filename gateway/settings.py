@@ -47,7 +47,7 @@ class Settings(BaseSettings):
         "venue", description="who may register; `venue` is as venue.toml says"
     )
     transport: Literal["grpcio", "native"] = Field(
-        "grpcio", description="the gRPC server: grpcio's, which is the reference, or our own, which is the fast one"
+        "native", description="the gRPC server: our own, which is the fast one, or grpcio's, which is the reference"
     )
     tls_cert: Path | None = Field(None, description="PEM certificate chain; turns TLS on")
     tls_key: Path | None = Field(None, description="PEM private key of the certificate")
