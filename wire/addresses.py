@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import suppress
 from pathlib import Path
 
 BACKLOG = 1_024
+ANY = ("", "::")  # hosts
 
 
-def listening_sockets(address: str) -> list[socket.socket]:
-    """Sockets bound to `host:port`, `[::1]:port` or `unix:path`; port 0 is any. OSError where there is none."""
+def listening_sockets(address: str, share_port: bool = False) -> list[socket.socket]:
+    """Sockets bound to `host:port`, `[::1]:port` or `unix:path`; port 0 is any, and `[::]` any address, of IPv4, too.
+
+    With `share_port` other processes may listen there, too (SO_REUSEPORT). OSError where there is no socket, or where a
+    port that was asked for is taken in one of the families.
+    """
     path = socket_path(address)
     if path is not None:
         return [unix_socket(path)]
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    found = socket.getaddrinfo(host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    host_or_any = None if host in ANY else host
+    found = socket.getaddrinfo(host_or_any, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     problem: OSError | None = None
-    for family, _, _, _, name in found:
+    for family, name in dict.fromkeys((family, name) for family, _, _, _, name in found):
         if sockets and not int(port):
             name = (name[0], port_of(sockets[0]), *name[2:])
         try:
-            sockets.append(bound(socket.socket(family, socket.SOCK_STREAM), name))
+            sockets.append(bound(socket.socket(family, socket.SOCK_STREAM), name, share_port))
         except OSError as error:
             problem = error
-    if not sockets:
+    is_taken = problem is not None and problem.errno == errno.EADDRINUSE and int(port)
+    if not sockets or is_taken:
+        for listener in sockets:
+            listener.close()
         raise problem or OSError(f"{address} names no address")
     return sockets
 
@@ -36,10 +46,12 @@ def socket_path(address: str) -> str | None:
     return address.removeprefix("unix:").removeprefix("//") if address.startswith("unix:") else None
 
 
-def bound(listener: socket.socket, name: object) -> socket.socket:
+def bound(listener: socket.socket, name: object, share_port: bool = False) -> socket.socket:
     try:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if listener.family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(name)  # type: ignore[arg-type]  # a tuple or a path, as the family wants it

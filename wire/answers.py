@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from grpc import StatusCode
 
 from wire.hpack import encode
-from wire.metadata import encode_message, to_fields
+from wire.metadata import Pairs, encode_message, to_fields
 from wire.outbound import Envelope
 from wire.statuses import VALUE_OF
-
-Metadata = Sequence[tuple[str, str | bytes]]
 
 HEAD_FIELDS = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 ACCEPTED = (b"grpc-accept-encoding", b"identity, deflate, gzip")
@@ -20,27 +16,27 @@ TRAILERS = encode([(b"grpc-status", b"0")])
 USUAL = Envelope(HEAD, TRAILERS)
 
 
-def head_block(metadata: Metadata, encoding: str | None) -> bytes:
+def head_block(metadata: Pairs, encoding: str | None) -> bytes:
     fields = list(HEAD_FIELDS)
     if encoding is not None:
         fields.append((b"grpc-encoding", encoding.encode()))
     return encode(fields + to_fields(metadata))
 
 
-def end_fields(code: StatusCode, details: str, metadata: Metadata) -> list[tuple[bytes, bytes]]:
+def end_fields(code: StatusCode, details: str, metadata: Pairs) -> list[tuple[bytes, bytes]]:
     fields = [(b"grpc-status", VALUE_OF[code])]
     if details:
         fields.append((b"grpc-message", encode_message(details)))
     return fields + to_fields(metadata)
 
 
-def trailers_block(code: StatusCode, details: str, metadata: Metadata) -> bytes:
+def trailers_block(code: StatusCode, details: str, metadata: Pairs) -> bytes:
     if code is StatusCode.OK and not details and not metadata:
         return TRAILERS
     return encode(end_fields(code, details, metadata))
 
 
-def only_trailers_block(code: StatusCode, details: str, metadata: Metadata) -> bytes:
+def only_trailers_block(code: StatusCode, details: str, metadata: Pairs) -> bytes:
     """A whole answer in one block: there is nothing but the status to say."""
     fields = HEAD_FIELDS + ([ACCEPTED] if code is StatusCode.UNIMPLEMENTED else [])
     return encode(fields + end_fields(code, details, metadata))

@@ -1,8 +1,10 @@
-"""What a server holds for its peers: requests that are not whole and answers that nobody takes, of all connections.
+"""What a server holds for its peers, of all connections: requests that are not whole or that nobody reads, and answers
+that nobody takes.
 
 Each connection has bounds of its own, but many together could still fill the memory. So when all hold too much, who
 holds more than a small share gets no more, until others have taken theirs; those who hold little are served as always.
-Nothing is counted of a call that comes whole and is answered in the same turn.
+A request of which only the head has come is not whole either. Nothing is counted of a call that comes whole and is
+answered in the same turn.
 """
 
 from __future__ import annotations

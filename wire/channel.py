@@ -20,7 +20,7 @@ from wire.client_callables import (
     UnaryStream,
     UnaryUnary,
 )
-from wire.client_interception import InterceptedMultiCallable, by_kind
+from wire.client_interception import Interception, by_kind
 from wire.client_link import Link
 from wire.client_settings import settings_of
 from wire.client_target import target_of
@@ -64,10 +64,11 @@ class Channel(grpc.aio.Channel):
         line, link.closing = link.line, True
         calls = link.calls()
         if grace and calls:
-            ends = [asyncio.ensure_future(call.end()) for call in calls]
-            await asyncio.wait(ends, timeout=grace)
-            for end in ends:
+            ends = {asyncio.ensure_future(call.end()): call for call in calls}
+            _, late = await asyncio.wait(ends, timeout=grace)
+            for end in late:
                 end.cancel()
+            calls = [ends[end] for end in late]  # of the others there may be something left to read
         for call in calls:
             call.cancel()
         link.shut()
@@ -76,7 +77,7 @@ class Channel(grpc.aio.Channel):
 
     def __del__(self) -> None:
         if (link := getattr(self, "link", None)) is not None and not link.loop.is_closed():
-            link.shut()
+            link.loop.call_soon_threadsafe(link.shut)  # whatever thread collects
 
     def get_state(self, try_to_connect: bool = False) -> ChannelConnectivity:
         state = self.link.state
@@ -96,7 +97,9 @@ class Channel(grpc.aio.Channel):
     ) -> Any:
         method = kind(self, path, serialize, deserialize)
         interceptors = self.interceptors.get(kind)
-        return InterceptedMultiCallable(method, interceptors) if interceptors else method
+        if interceptors is None:
+            return method
+        return kind(self, path, serialize, deserialize, Interception(method, interceptors).intercept)
 
     def unary_unary(
         self,

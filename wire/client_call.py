@@ -16,7 +16,7 @@ from weakref import ref
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
-from wire.client_responses import NO_STATUS, AnswerHead, Ending, ending_of, head_of
+from wire.client_responses import IDENTITY, NO_STATUS, AnswerHead, Ending, ending_of, head_of
 from wire.connection import Connection
 from wire.frames import ErrorCode
 from wire.hpack import Block
@@ -33,11 +33,10 @@ LOCALLY_CANCELLED = "Locally cancelled by application!"
 COLLECTED = "Cancelled upon garbage collection!"
 LONGEST_TIMER_S = 1e7
 REFUSED_PAUSE_S = 0.02  # a server may count a stream as open for a moment after its end has been read here
-PLAIN_HEAD = "identity"
 
 
 class ClientCall:
-    held = True  # the connection keeps the call alive, awaited or not
+    kept_alive = True  # by its connection, awaited or not
 
     stream: Stream | None = None
     line: ClientConnection | None = None
@@ -71,7 +70,7 @@ class ClientCall:
             return
         loop = self.link.loop
         self.deadline = loop.time() + timeout
-        if timeout <= 0:
+        if not timeout > 0:  # NaN, too
             self.expire()
             return
         self.link.submit(self)
@@ -213,12 +212,12 @@ class ClientCall:
         if head.__class__ is not AnswerHead:
             head = head_of(block)
         if head.refusal is not None:
-            self.settle(head.refusal)
+            self.settle(head.refusal, ErrorCode.CANCEL)
         elif ended:
             self.settle(head.ending or NO_STATUS)
         else:
             self.head = head
-            if head.encoding != PLAIN_HEAD:
+            if head.encoding != IDENTITY:
                 self.assemble(head.encoding)
             if self.waiters is not None:
                 self.on_head()
@@ -295,15 +294,14 @@ class ClientCall:
             self.stream.owner = None
         self.stream = self.line = None
         self.waited = True
+        self.link.pausing.add(self)
         self.link.loop.call_later(pause_s, self.submit_again)
         return True
 
     def submit_again(self) -> None:
+        self.link.pausing.discard(self)
         if not self.over:
-            try:
-                self.link.submit(self)
-            except Exception as error:
-                self.abort(StatusCode.UNAVAILABLE, str(error))
+            self.link.submit(self)
 
     # Ends
 

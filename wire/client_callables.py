@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc.aio
 from grpc import CallCredentials, Compression
+from grpc.aio import ClientCallDetails, Metadata
 
 from wire.client_calls import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
 from wire.client_settings import is_gzip
 from wire.hpack import encode
-from wire.metadata import to_fields
+from wire.metadata import Pairs, to_fields
 
 if TYPE_CHECKING:
     from wire.channel import Channel
 
 Serializer = Callable[[Any], bytes] | None
 Deserializer = Callable[[bytes], Any] | None
-Pairs = Iterable[tuple[str, str | bytes]]
+Intercept = Callable[[Any, ClientCallDetails, Compression | None], Any]  # begins a call by way of interceptors
 
 CACHED_BLOCKS = 256
 OURS = frozenset({"content-type", "te", "user-agent"})  # a caller's are dropped, as grpcio does
@@ -29,13 +30,21 @@ class MultiCallable:
 
     kind: ClassVar[Callable[..., Any]]
 
-    def __init__(self, channel: Channel, path: str, serialize: Serializer, deserialize: Deserializer) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        path: str,
+        serialize: Serializer,
+        deserialize: Deserializer,
+        intercept: Intercept | None = None,
+    ) -> None:
         self.channel = channel
         self.link = channel.link
         self.settings = channel.link.settings
         self.path = path
         self.serialize = serialize
         self.deserialize = deserialize
+        self.intercept = intercept
         self.blocks: dict[tuple[Any, bool], bytes] = {}
         self.plain = self.encoded((), self.settings.gzip)
 
@@ -55,9 +64,15 @@ class MultiCallable:
         TypeError for `credentials`: those of grpcio do not say what they are. What they would send is to be given as
         metadata, by the caller or by an interceptor. `request_iterator` is grpcio's name for a stream of requests.
         """
+        if request_iterator is not None:
+            request = request_iterator
+        if self.intercept is not None:
+            path: Any = self.path.encode()  # bytes, as in grpcio
+            details = ClientCallDetails(path, timeout, Metadata(*(metadata or ())), credentials, wait_for_ready)
+            return self.intercept(request, details, compression)
         block, gzip = self.opening(metadata, credentials, compression)
         call = self.kind(self, block, timeout, wait_for_ready, gzip)
-        call.ask(request if request_iterator is None else request_iterator)
+        call.ask(request)
         return call
 
     def at(self, path: str) -> MultiCallable:
@@ -73,17 +88,17 @@ class MultiCallable:
         if credentials is not None:
             raise TypeError("Call credentials are opaque: send what they say as metadata, or let an interceptor do so")
         gzip = self.settings.gzip if compression is None else is_gzip(compression)
-        pairs = tuple(metadata or ())
+        pairs = tuple((name, value) for name, value in metadata or ())
         key = (pairs, gzip)
         block = self.blocks.get(key)
         if block is None:
-            block = self.encoded(tuple(grpc.aio.Metadata(*pairs)), gzip)  # which brings those of one key together
+            block = self.encoded(tuple(Metadata(*pairs)), gzip)  # which brings those of one key together
             if len(self.blocks) == CACHED_BLOCKS:
                 self.blocks.clear()
             self.blocks[key] = block
         return block, gzip
 
-    def encoded(self, metadata: tuple[tuple[str, str | bytes], ...], gzip: bool) -> bytes:
+    def encoded(self, metadata: Pairs, gzip: bool) -> bytes:
         return encode(
             [
                 (b":method", b"POST"),

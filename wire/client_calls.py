@@ -92,9 +92,10 @@ class OneResponse(ClientCall):
 
 
 class ManyResponses(ClientCall):
-    held = False  # a stream that nobody can read any more is cancelled
+    kept_alive = False  # a stream that nobody can read any more is cancelled
 
     style = ""
+    is_told = False  # who iterates has been told how it ended, and is told once
 
     def take_style(self, style: str) -> None:
         if not self.style:
@@ -109,7 +110,9 @@ class ManyResponses(ClientCall):
     async def __anext__(self) -> Any:
         message = await self.next_message()
         if message is EOF:
-            self.check()
+            if not self.is_told:
+                self.is_told = True
+                self.check()
             raise StopAsyncIteration
         return message
 
@@ -131,6 +134,7 @@ class ManyResponses(ClientCall):
             try:
                 await self.change()
             except asyncio.CancelledError:
+                self.is_told = True
                 self.cancel()
                 raise
         message, size = inbox.popleft()

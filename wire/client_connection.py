@@ -1,6 +1,6 @@
 """A client's end of one connection: bytes between its socket and the core, events to the calls that own the streams.
 
-Whatever a turn of the loop has to say leaves in one write at its end.
+The first that a turn of the loop has to say leaves at once, the rest in one write at its end.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from wire.events import (
     Event,
     GoingAway,
     HeadersReceived,
+    PingAnswered,
     SettingsReceived,
     StreamDrained,
     StreamReset,
@@ -98,14 +99,18 @@ class ClientConnection(asyncio.Protocol):
             case GoingAway(code=code, debug=debug):
                 self.failure = f"GOAWAY received; Error code: {code}; Debug Text: {debug.decode(errors='replace')}"
                 self.link.leave(self)
+            case PingAnswered():
+                if self.watch is not None:
+                    self.watch.cancel()
+                self.keep_alive()
             case ConnectionFailed(words=words):
                 self.fail(f"The server broke the protocol: {words}")
 
     def after_change(self) -> None:
         """Streams may have ended: whoever waits for one gets it, and a connection that is being left may close."""
         core = self.core
-        if core.out and not self.flushing:
-            self.flush_soon()
+        if core.out:
+            self.depart()
         if self.left:
             if not core.streams:
                 self.close()
@@ -143,11 +148,12 @@ class ClientConnection(asyncio.Protocol):
             if stream.owner is not None:
                 stream.owner.wake()
 
-    def flush_soon(self) -> None:
+    def depart(self) -> None:
         """Let the first that is said in a turn leave at once, as it may be all, and the rest at the end of the turn."""
-        self.flush()
-        self.flushing = True
-        self.loop.call_soon(self.flush)
+        if not self.flushing:
+            self.flush()
+            self.flushing = True
+            self.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         self.flushing = False
@@ -177,16 +183,14 @@ class ClientConnection(asyncio.Protocol):
         """NoStreams."""
         core = self.core
         stream = core.open_stream()
-        stream.owner = call if call.held else Tether(call, partial(self.give_back, stream))
+        stream.owner = call if call.kept_alive else Tether(call, partial(self.give_back, stream))
         call.stream, call.line = stream, self
         call.on_open(core, stream)
-        if not self.flushing:
-            self.flush_soon()
+        self.depart()
 
     def send(self, stream: Stream, data: bytes, end_stream: bool = False) -> None:
         self.core.send_data(stream, data, end_stream)
-        if not self.flushing:
-            self.flush_soon()
+        self.depart()
 
     def has_room(self, stream: Stream) -> bool:
         """Whether a writer may go on."""
@@ -195,16 +199,15 @@ class ClientConnection(asyncio.Protocol):
     def give_back(self, stream: Stream, size: int) -> None:
         """So much has been read, or will not be."""
         self.core.consumed(stream, size)
-        if self.core.out and not self.flushing:
-            self.flush_soon()
+        if self.core.out:
+            self.depart()
 
     def drop(self, stream: Stream, code: ErrorCode) -> None:
         """The call that had the stream is over."""
         stream.owner = None
         if not stream.closed:
             self.core.reset(stream, code)
-            if not self.flushing:
-                self.flush_soon()
+            self.depart()
             if self.left or self.link.waiting:
                 self.loop.call_soon(self.after_change)
 

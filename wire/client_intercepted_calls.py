@@ -177,13 +177,13 @@ class InterceptedCall(grpc.aio.Call):
             await self.code()
 
 
-class OneResponse(InterceptedCall):
+class InterceptedOneResponse(InterceptedCall):
     def __await__(self) -> Generator[Any, None, Any]:
         call = yield from self.task.__await__()
         return (yield from call.__await__())
 
 
-class ManyResponses(InterceptedCall):
+class InterceptedManyResponses(InterceptedCall):
     responses: AsyncIterator[Any] | None = None
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -207,7 +207,7 @@ class ManyResponses(InterceptedCall):
             self.link.loop.call_soon_threadsafe(call.cancel)
 
 
-class ManyRequests(InterceptedCall):
+class InterceptedManyRequests(InterceptedCall):
     """Interceptors are given an iterator of the requests in any case."""
 
     def __init__(self, link: Link, requests: Requests | None) -> None:
@@ -234,17 +234,19 @@ class ManyRequests(InterceptedCall):
         self.written.end()
 
 
-class InterceptedUnaryUnaryCall(OneResponse, grpc.aio.UnaryUnaryCall[Any, Any]):
+class InterceptedUnaryUnaryCall(InterceptedOneResponse, grpc.aio.UnaryUnaryCall[Any, Any]):
     pass
 
 
-class InterceptedUnaryStreamCall(ManyResponses, grpc.aio.UnaryStreamCall[Any, Any]):
+class InterceptedUnaryStreamCall(InterceptedManyResponses, grpc.aio.UnaryStreamCall[Any, Any]):
     pass
 
 
-class InterceptedStreamUnaryCall(ManyRequests, OneResponse, grpc.aio.StreamUnaryCall[Any, Any]):
+class InterceptedStreamUnaryCall(InterceptedManyRequests, InterceptedOneResponse, grpc.aio.StreamUnaryCall[Any, Any]):
     pass
 
 
-class InterceptedStreamStreamCall(ManyRequests, ManyResponses, grpc.aio.StreamStreamCall[Any, Any]):
+class InterceptedStreamStreamCall(
+    InterceptedManyRequests, InterceptedManyResponses, grpc.aio.StreamStreamCall[Any, Any]
+):
     pass

@@ -11,17 +11,17 @@ from functools import partial
 from typing import Any
 
 import grpc.aio
-from grpc import CallCredentials, Compression
+from grpc import Compression
 from grpc.aio import ClientCallDetails, ClientInterceptor
 
-from wire.client_callables import MultiCallable, Pairs, StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from wire.client_callables import MultiCallable, StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from wire.client_intercepted_calls import (
     InterceptedCall,
+    InterceptedOneResponse,
     InterceptedStreamStreamCall,
     InterceptedStreamUnaryCall,
     InterceptedUnaryStreamCall,
     InterceptedUnaryUnaryCall,
-    OneResponse,
     Over,
     Replaced,
 )
@@ -52,32 +52,17 @@ def by_kind(interceptors: Iterable[ClientInterceptor]) -> dict[type[MultiCallabl
     return sorted_out
 
 
-class InterceptedMultiCallable:
-    """A method of a server, with interceptors before it."""
+class Interception:
+    """What stands before a method of a server: interceptors, in their order."""
 
     def __init__(self, method: MultiCallable, interceptors: list[ClientInterceptor]) -> None:
         self.method = method
-        self.link = method.link
         hook, self.kind, plain_kind = KINDS[type(method)]
         self.hooks = [getattr(interceptor, hook) for interceptor in interceptors]
         self.calls = plain_kind, Over, Replaced
 
-    def __call__(
-        self,
-        request: Any = None,
-        timeout: float | None = None,
-        metadata: Pairs | None = None,
-        credentials: CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: Compression | None = None,
-        *,
-        request_iterator: Any = None,
-    ) -> InterceptedCall:
-        if not isinstance(metadata, grpc.aio.Metadata):
-            metadata = grpc.aio.Metadata(*(metadata or ()))
-        path: Any = self.method.path.encode()  # bytes, as in grpcio
-        details = ClientCallDetails(path, timeout, metadata, credentials, wait_for_ready)
-        call = self.kind(self.link, request if request_iterator is None else request_iterator)
+    def intercept(self, request: Any, details: ClientCallDetails, compression: Compression | None) -> InterceptedCall:
+        call = self.kind(self.method.link, request)
         call.run(self.ask(call, 0, compression, details, call.request))
         return call
 
@@ -107,6 +92,6 @@ class InterceptedMultiCallable:
         """An interceptor may answer with a call, or with what a call would give: the response, or all of them."""
         if isinstance(answer, self.calls):
             return answer
-        if issubclass(self.kind, OneResponse):
+        if issubclass(self.kind, InterceptedOneResponse):
             return Over(response=answer)
         return Replaced(Over() if latest is None else latest, answer)

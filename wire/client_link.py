@@ -10,6 +10,7 @@ attempt.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -29,11 +30,16 @@ if TYPE_CHECKING:
     from wire.client_intercepted_calls import InterceptedCall
 
 GROWTH, JITTER = 1.6, 0.2
-random = SystemRandom()
+
+log = logging.getLogger("wire")
 
 
 class Link:
-    """`line` is the connection that takes new calls; `lines` are all that are open; `waiting` keeps its order."""
+    """`line` is the connection that takes new calls; `lines` are all that are open; `waiting` keeps its order.
+
+    As in gRPC any number of calls may wait: they are the application's own, which knows how many it makes, and each has
+    the deadline that it was given.
+    """
 
     def __init__(self, target: Target, context: ssl.SSLContext | None, settings: ChannelSettings) -> None:
         self.target = target
@@ -43,6 +49,7 @@ class Link:
         self.line: ClientConnection | None = None
         self.lines: set[ClientConnection] = set()
         self.waiting: dict[ClientCall, None] = {}
+        self.pausing: set[ClientCall] = set()  # they begin anew in a moment
         self.intercepted: WeakSet[InterceptedCall] = WeakSet()
         self.watchers: list[asyncio.Future[None]] = []
         self.dialing: asyncio.Task[None] | None = None
@@ -55,8 +62,10 @@ class Link:
 
     def submit(self, call: ClientCall) -> None:
         """Begin a call, now or when there is room for it."""
+        if self.closing and not call.waited:  # one that begins anew is no new call
+            raise UsageError("Channel is closed.")
         line = self.line
-        if line is None or self.waiting or self.closing or len(line.core.streams) >= line.core.peer_max_streams:
+        if line is None or self.waiting or len(line.core.streams) >= line.core.peer_max_streams:
             self.enqueue(call)
             return
         try:
@@ -66,8 +75,6 @@ class Link:
             self.enqueue(call)
 
     def enqueue(self, call: ClientCall) -> None:
-        if self.closing:
-            raise UsageError("Channel is closed.")
         if self.state is ChannelConnectivity.TRANSIENT_FAILURE and not call.wait_for_ready:
             call.abort(StatusCode.UNAVAILABLE, self.failure)
             return
@@ -93,7 +100,8 @@ class Link:
         owners = [stream.owner for line in self.lines for stream in line.core.streams.values()]
         begun = [owner.alive() for owner in owners if owner is not None]
         intercepted = [call for call in self.intercepted if not call.done()]
-        return [*intercepted, *self.waiting, *(call for call in begun if call is not None)]
+        pausing = [call for call in self.pausing if not call.over]
+        return [*intercepted, *self.waiting, *pausing, *(call for call in begun if call is not None)]
 
     # Connections
 
@@ -110,7 +118,7 @@ class Link:
             begun = self.loop.time()
             if await self.attempt():
                 break
-            pause = min(backoff, self.settings.last_backoff_s) * random.uniform(1 - JITTER, 1 + JITTER)
+            pause = min(backoff, self.settings.last_backoff_s) * SystemRandom().uniform(1 - JITTER, 1 + JITTER)
             backoff *= GROWTH
             await asyncio.sleep(max(0, begun + pause - self.loop.time()))
         self.dialing = None
@@ -126,8 +134,11 @@ class Link:
                 return True
             except TimeoutError:
                 problem = f"{address}: Failed to connect to remote host: Timeout occurred"
-            except (OSError, UnicodeError) as error:  # of TLS, and of names, too
+            except (OSError, ValueError) as error:  # of TLS, and of names, too
                 problem = f"{address}: Failed to connect to remote host: {words_of(error)}"
+            except Exception as error:  # whatever it is: there are calls that wait to be told
+                log.exception("the attempt to connect to %s has failed unexpectedly", address)
+                problem = f"{address}: Failed to connect to remote host: {error!r}"
         self.failure = f"failed to connect to all addresses; last error: UNKNOWN: {problem}"
         self.enter(ChannelConnectivity.TRANSIENT_FAILURE)
         for call in [call for call in self.waiting if not call.wait_for_ready]:
@@ -211,5 +222,5 @@ class Link:
                     self.watchers.remove(watcher)
 
 
-def words_of(error: OSError | UnicodeError) -> str:
+def words_of(error: OSError | ValueError) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)

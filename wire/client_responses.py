@@ -9,6 +9,8 @@ from wire.hpack import Block
 from wire.metadata import Metadatum, from_fields
 from wire.statuses import code_of_http, status_of
 
+IDENTITY = "identity"  # the encoding of messages that are not compressed
+
 
 class Ending(Struct, frozen=True):
     """How a call ended."""
@@ -21,7 +23,7 @@ class Ending(Struct, frozen=True):
 class AnswerHead(Struct, frozen=True):
     """How an answer begins. `refusal` ends it at once; `ending` does where the answer is no more than this."""
 
-    encoding: str = "identity"
+    encoding: str = IDENTITY
     metadata: tuple[Metadatum, ...] = ()
     refusal: Ending | None = None
     ending: Ending | None = None
@@ -59,7 +61,7 @@ def read_head(block: Block) -> AnswerHead:
     if not content_type.startswith(b"application/grpc") and ending is None:
         words = f"Received a content-type that is not gRPC's: {content_type.decode('latin-1')}"
         return AnswerHead(refusal=Ending(StatusCode.UNKNOWN, words))
-    encoding = fields.get(b"grpc-encoding", b"identity").decode("latin-1")
+    encoding = fields.get(b"grpc-encoding", IDENTITY.encode()).decode("latin-1")
     try:
         return AnswerHead(encoding, from_fields(block.fields), None, ending)
     except ValueError as error:

@@ -9,7 +9,7 @@ import re
 
 from msgspec import Struct
 
-DEFAULT_PORT = 443
+DEFAULT_PORT, LAST_PORT = 443, 65_535
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(?!\d+$)")
 
 
@@ -62,7 +62,10 @@ def of_hosts(texts: list[str]) -> Target:
 
 
 def address_of(text: str) -> Address:
-    """`host:port`, where the port may be missing, and a host with colons stands in brackets."""
+    """`host:port`, where the port may be missing, and a host with colons stands in brackets.
+
+    A port above the last is refused: gRPC takes what remains of it, a port that nobody has meant.
+    """
     if text.startswith("["):
         host, _, port = text[1:].partition("]")
         port = port.removeprefix(":")
@@ -70,6 +73,7 @@ def address_of(text: str) -> Address:
         host, port = text, ""
     else:
         host, _, port = text.partition(":")
-    if not host or (port and not port.isdigit()):
+    port = port or str(DEFAULT_PORT)
+    if not host or not (port.isascii() and port.isdigit() and int(port) <= LAST_PORT):
         raise ValueError(f"{text!r} is no address")
-    return Address(host, int(port or DEFAULT_PORT))
+    return Address(host, int(port))

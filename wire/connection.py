@@ -83,6 +83,8 @@ class Connection(Inbound):
             self.fail(fault.code, fault.words)
             return events
         self.pending = buffer[read:]
+        if self.begun:
+            self.begun.clear()
         return events
 
     def read_preface(self, buffer: bytes) -> int:
@@ -99,8 +101,9 @@ class Connection(Inbound):
         if self.awaits_preface:
             return 0
         end, readers, streams, unpack = len(buffer), self.readers, self.streams, HEADER.unpack_from
-        cache = self.decoder.cache
-        while end - at >= HEADER_BYTES:
+        cache, begun, last = self.decoder.cache, self.begun, end - HEADER_BYTES
+        expects_any = self.expects_any
+        while at <= last:
             lead, flags, stream_id = unpack(buffer, at)
             length, kind = lead >> 8, lead & 0xFF
             if length > SMALLEST_MAX_FRAME:
@@ -110,26 +113,35 @@ class Connection(Inbound):
             if stop > end:
                 break
             at = stop
-            if self.block is not None or self.expects_settings:
+            if not expects_any:
                 self.require(kind, flags)
             try:
-                if kind == DATA and flags <= END_STREAM and length and (stream := streams.get(stream_id)) is not None:
-                    # As most frames are: data of an open stream, or a whole block; without padding.
-                    self.take_data(stream, buffer[start:stop], length, flags == END_STREAM)
-                elif kind == HEADERS and flags == END_HEADERS and 0 < stream_id <= LARGEST_STREAM_ID:
+                # As most frames are: a whole block, all data of a request, data of an open stream; without padding.
+                if kind == HEADERS and flags == END_HEADERS and 0 < stream_id <= LARGEST_STREAM_ID:
                     data = buffer[start:stop]
-                    known = cache.get(data)  # where most blocks are
-                    if known is None or not (past := self.take_request(stream_id, known, buffer, stop)):
-                        self.take_block(stream_id, data, False)
-                    else:
-                        at = past
+                    block = cache.get(data) or self.decode(data)
+                    if not self.take_request(stream_id, block):
+                        self.take_block(stream_id, block, False)
+                elif kind == DATA and flags == END_STREAM and length and (event := begun.pop(stream_id, None)):
+                    data = buffer[start:stop]
+                    if not self.take_whole(event, data, length):
+                        self.read_data(flags, stream_id, data)
+                elif kind == DATA and flags <= END_STREAM and length and (stream := streams.get(stream_id)) is not None:
+                    self.take_data(stream, buffer[start:stop], length, flags == END_STREAM)
                 elif (reader := readers.get(kind)) is not None:
                     reader(flags, stream_id & LARGEST_STREAM_ID, buffer[start:stop])
+                    expects_any = self.expects_any
                 else:
                     self.suffer("unknown frames")
             except StreamFault as fault:
                 self.reset_faulty(fault.stream, fault.code)
+                expects_any = self.expects_any
         return at
+
+    @property
+    def expects_any(self) -> bool:
+        """Whether any frame may come next."""
+        return self.block is None and not self.expects_settings
 
     def require(self, kind: int, flags: int) -> None:
         """Between parts of a block nothing else may come; and the first frame of all is SETTINGS."""

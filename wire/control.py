@@ -29,11 +29,11 @@ from wire.frames import (
     frame,
 )
 from wire.limits import UNLIMITED, Budget, Limits
-from wire.outbound import Outbound
+from wire.outbound import WORTH_A_FRAME, Outbound
 from wire.streams import Stream
 
 STREAMS_PER_NUISANCE = 100  # that one change of the initial window may touch
-SMALL_INCREMENT = 64  # a window that grows by less is not worth its frame
+UNASKED_COST = 0.25  # in nuisances: a window that grows though nothing was sent, as it may now and then
 
 
 class Control(Outbound):
@@ -155,11 +155,12 @@ class Control(Outbound):
         if len(payload) != 4:
             raise Fault(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong size")
         increment = WORD.unpack(payload)[0] & LARGEST_WINDOW
-        if increment < SMALL_INCREMENT:
-            if self.updates_due:
-                self.updates_due -= 1
-            else:
-                self.suffer("window updates")
+        stream = self.streams.get(stream_id)
+        if self.updates_due:
+            self.updates_due -= 1
+        else:
+            is_of_use = increment >= WORTH_A_FRAME and (stream is not None or not stream_id)
+            self.suffer("window updates", UNASKED_COST if is_of_use else 1)
         if not stream_id:
             if not increment or self.window + increment > LARGEST_WINDOW:
                 code = ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
@@ -167,7 +168,6 @@ class Control(Outbound):
             self.window += increment
             self.drained(self.pump())
             return
-        stream = self.streams.get(stream_id)
         if stream is None:
             self.require_not_idle(stream_id)
         elif not increment:

@@ -10,19 +10,16 @@ from wire.streams import Stream
 
 
 class HeadersReceived(Struct, gc=False):
-    """A request on a new stream, or the response on one of ours."""
+    """A request on a new stream, or the response on one of ours.
+
+    `data` is all of a request's, where it has come with its head, as in most calls: no DataReceived follows, and the
+    window has been given back.
+    """
 
     stream: Stream
     block: Block
     end_stream: bool
-
-
-class RequestReceived(Struct, gc=False):
-    """A whole request, its data in one piece; the window has been given back. As most unary calls come."""
-
-    stream: Stream
-    block: Block
-    data: bytes
+    data: bytes | None = None
 
 
 class DataReceived(Struct, gc=False):
@@ -78,7 +75,6 @@ class ConnectionFailed(Struct, gc=False):
 
 Event = (
     HeadersReceived
-    | RequestReceived
     | DataReceived
     | TrailersReceived
     | StreamReset

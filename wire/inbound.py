@@ -10,7 +10,6 @@ from wire.control import Control
 from wire.events import (
     DataReceived,
     HeadersReceived,
-    RequestReceived,
     StreamReset,
     TrailersReceived,
 )
@@ -23,8 +22,6 @@ from wire.frames import (
     END_HEADERS,
     END_STREAM,
     GOAWAY,
-    HEADER,
-    HEADER_BYTES,
     HEADERS,
     PADDED,
     PING,
@@ -33,7 +30,6 @@ from wire.frames import (
     PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
-    SMALLEST_MAX_FRAME,
     WINDOW_UPDATE,
     WORD,
     ErrorCode,
@@ -42,6 +38,7 @@ from wire.hpack import Block, Decoder, HpackError
 from wire.limits import Budget, Limits
 from wire.outbound import UPDATES
 from wire.streams import Stream
+from wire.templates import Templates
 
 RESETS_REMEMBERED = 10_000  # streams that we have reset, of which late frames may still come
 
@@ -63,9 +60,12 @@ class Inbound(Control):
         limits = self.limits
         self.decoder = Decoder(DEFAULT_TABLE, limits.header_list)
         self.judge = response_verdict if is_client else request_verdict
+        self.templates = Templates()  # a server's are shared by its connections
+        self.refill_at = (limits.connection_window + 1) // 2  # bytes of credit
         self.awaits_preface = not is_client
         self.pending = b""  # the beginning of a frame
         self.block: Unfinished | None = None
+        self.begun: dict[int, HeadersReceived] = {}  # requests of which the head is in what is being read
         self.resets = Budget(limits.resets, limits.reset_rate)
         self.reset_ids: dict[int, None] = {}
         self.readers: dict[int, Callable[[int, int, bytes], None]] = {
@@ -104,6 +104,7 @@ class Inbound(Control):
             if stream.content_left < 0 or (ended and stream.content_left):
                 self.credit(size)
                 raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR)
+        self.begun.pop(stream.id, None)
         if ended:  # at most one frame a stream is outside the windows so
             self.credit(size)
             self.events.append(DataReceived(stream, data, 0, True))
@@ -140,7 +141,7 @@ class Inbound(Control):
 
     def credit(self, size: int) -> None:
         self.receive_credit += size
-        if self.receive_credit * 2 >= self.limits.connection_window:
+        if self.receive_credit >= self.refill_at:
             self.refill()
 
     def refill(self) -> None:
@@ -163,7 +164,7 @@ class Inbound(Control):
             raise Fault(ErrorCode.PROTOCOL_ERROR, "HEADERS of no stream")
         ended = bool(flags & END_STREAM)
         if flags & END_HEADERS:
-            self.take_block(stream_id, payload, ended)
+            self.take_block(stream_id, self.decode(payload), ended)
         else:
             self.block = Unfinished(stream_id, ended, [payload], len(payload))
 
@@ -177,39 +178,47 @@ class Inbound(Control):
             raise Fault(ErrorCode.ENHANCE_YOUR_CALM, "a block of header fields without end")
         if flags & END_HEADERS:
             self.block = None
-            self.take_block(stream_id, b"".join(block.parts), block.end_stream)
+            self.take_block(stream_id, self.decode(b"".join(block.parts)), block.end_stream)
 
-    def take_request(self, stream_id: int, block: Block, buffer: bytes, at: int) -> int:
-        """A whole request, if the one frame of its data follows its block at `at`: return where it ends, or else 0."""
-        start, end, streams = at + HEADER_BYTES, len(buffer), self.streams
-        if block.as_head is not GOOD or start > end or self.is_client:
-            return 0
-        lead, flags, data_id = HEADER.unpack_from(buffer, at)
-        size: int = lead >> 8
-        stop = start + size
-        if data_id != stream_id or flags != END_STREAM or lead & 0xFF or stop > end or not size:  # DATA is 0
-            return 0
-        if size > SMALLEST_MAX_FRAME or size > self.receive_window or len(streams) >= self.limits.streams:
-            return 0
+    def take_request(self, stream_id: int, block: Block) -> bool:
+        """The head of a request, if it is as most are. Its data may come with what is being read."""
+        streams = self.streams
+        if block.as_head is not GOOD or self.is_client or len(streams) >= self.limits.streams:
+            return False
         if not self.last_accepted < stream_id <= self.last_taken or not stream_id & 1:
-            return 0
+            return False
         self.last_accepted = stream_id
         self.updates_due += UPDATES
-        self.receive_window -= size
-        self.credit(size)
-        stream = Stream(stream_id, self.initial_window, self.stream_window, has_headers=True, remote_closed=True)
-        streams[stream_id] = stream
-        self.events.append(RequestReceived(stream, block, buffer[start:stop]))
-        return stop
+        stream = streams[stream_id] = Stream(stream_id, self.initial_window, self.stream_window, has_headers=True)
+        event = self.begun[stream_id] = HeadersReceived(stream, block, False)
+        self.events.append(event)
+        return True
 
-    def take_block(self, stream_id: int, data: bytes, ended: bool) -> None:
-        """A whole block. It is decoded even where nobody will read it, because it may change the table."""
-        block = self.decoder.cache.get(data)  # where most blocks are
-        if block is None:
-            try:
-                block = self.decoder.decode(data)
-            except HpackError as error:
-                raise Fault(ErrorCode.COMPRESSION_ERROR, str(error)) from None
+    def take_whole(self, event: HeadersReceived, data: bytes, size: int) -> bool:
+        """All data of a request, in one frame, if nothing speaks against it."""
+        stream = event.stream
+        if stream.remote_closed or size > self.receive_window or size > stream.receive_window:
+            return False
+        stream.remote_closed = True
+        event.data = data
+        self.receive_window -= size
+        self.receive_credit += size
+        if self.receive_credit >= self.refill_at:
+            self.refill()
+        return True
+
+    def decode(self, data: bytes) -> Block:
+        """What a block says. It is decoded even where nobody will read it, because it may change the table."""
+        try:
+            block = self.decoder.decode(data)
+        except HpackError as error:
+            raise Fault(ErrorCode.COMPRESSION_ERROR, str(error)) from None
+        if block.template is None and not self.is_client and not block.too_large:
+            self.templates.fit(block)
+        return block
+
+    def take_block(self, stream_id: int, block: Block, ended: bool) -> None:
+        """A whole block."""
         stream = self.streams.get(stream_id)
         if stream is None:
             if self.is_client or stream_id <= self.last_accepted:

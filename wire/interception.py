@@ -47,10 +47,12 @@ class Intercepted:
         if method.starts_at_once:
             await method.run(call, call.messages())
             return
+        if not call.requests:
+            call.hold_unfinished()
         request = await call.read()
         if request is grpc.aio.EOF:
             call.end(StatusCode.INTERNAL, ONE_MESSAGE)
-        else:
+        elif call.admit():
             await method.run(call, request)
 
     def chain(self, at: int) -> Any:

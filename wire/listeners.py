@@ -98,6 +98,11 @@ class Listener:
     def welcomed(self, sock: socket.socket, connection: ServerConnection, welcome: asyncio.Task[None]) -> None:
         self.welcomes.discard(welcome)
         self.server.arriving.discard(connection)
-        if welcome.cancelled() or welcome.exception() is not None:  # mostly a handshake of TLS that came to nothing
-            log.debug("a connection was not made: %s", welcome)
-            sock.close()
+        problem = asyncio.CancelledError() if welcome.cancelled() else welcome.exception()
+        if problem is None:
+            return
+        sock.close()
+        if isinstance(problem, (OSError, asyncio.CancelledError)):  # mostly a handshake of TLS that came to nothing
+            log.debug("a connection was not made: %r", problem)
+        else:
+            log.error("a connection was not made", exc_info=problem)

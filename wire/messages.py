@@ -2,18 +2,19 @@
 
 Where DATA frames begin and end says nothing about messages: one frame may hold many, one message may span many. The
 prefix is judged before the body comes, so that what is held never passes the limit; a compressed body is inflated no
-further than the limit. Refusals carry the status and, as far as may be, the words of grpcio.
+further than the limit, and by a server only when somebody wants it. Refusals carry the status and, as far as may be,
+the words of grpcio.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from struct import Struct
 from typing import Final
 
 from grpc import StatusCode
 
-__all__ = ["Assembler", "MessageError", "message_bytes"]
+__all__ = ["Assembler", "MessageError", "Packed", "message_bytes"]
 
 PREFIX: Final = Struct(">BI")
 PREFIX_SIZE: Final = 5
@@ -38,6 +39,12 @@ def message_bytes(payload: bytes, *, gzip: bool = False) -> bytes:
         if len(packed) < len(payload):
             return PREFIX.pack(1, len(packed)) + packed
     return PREFIX.pack(0, len(payload)) + payload
+
+
+class Packed(bytes):
+    """A message as it was sent, compressed."""
+
+    __slots__ = ()
 
 
 class Assembler:
@@ -69,38 +76,48 @@ class Assembler:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the messages that `data` completes; raises MessageError."""
-        # Nearly always a piece is one whole message, as it is.
-        size = len(data) - PREFIX_SIZE
-        if self._held is None and 0 <= size <= self._limit and PREFIX.unpack_from(data) == (0, size):
-            return [data[PREFIX_SIZE:]]
-        if self._held is not None:
-            self._held += data
-            if len(self._held) < self._need:
-                return []
-            data, self._held, self._need = bytes(self._held), None, PREFIX_SIZE
-        return self._split(data)
-
-    def _split(self, data: bytes) -> list[bytes]:
-        """Cut `data`, which starts with a message, into messages; hold what is left."""
         messages: list[bytes] = []
-        start, end = 0, len(data)
         try:
-            while end - start >= PREFIX_SIZE:
-                flag, size = PREFIX.unpack_from(data, start)
-                self._judge(flag, size)
-                stop = start + PREFIX_SIZE + size
-                if stop > end:
-                    self._need = PREFIX_SIZE + size
-                    break
-                body = data[start + PREFIX_SIZE : stop]
-                messages.append(self._inflated(body) if flag else body)
-                start = stop
+            for message in self.cut(data):
+                messages.append(self.unpacked(message))  # noqa: PERF401  # what came before a fault must not be lost
         except MessageError as error:
             error.messages = messages
             raise
+        return messages
+
+    def cut(self, data: bytes) -> Iterable[bytes]:
+        """The messages that `data` completes, as they were sent: `unpacked` inflates one. All must be taken; raises
+        MessageError where one is bad."""
+        # Nearly always a piece is one whole message, as it is.
+        size = len(data) - PREFIX_SIZE
+        if self._held is None and 0 <= size <= self._limit and PREFIX.unpack_from(data) == (0, size):
+            return (data[PREFIX_SIZE:],)
+        if self._held is not None:
+            self._held += data
+            if len(self._held) < self._need:
+                return ()
+            data, self._held, self._need = bytes(self._held), None, PREFIX_SIZE
+        return self._split(data)
+
+    def unpacked(self, message: bytes) -> bytes:
+        """Return what was packed, or any other message as it is; raises MessageError."""
+        return self._inflated(message) if type(message) is Packed else message
+
+    def _split(self, data: bytes) -> Iterator[bytes]:
+        """Cut `data`, which starts with a message, into messages; hold what is left."""
+        start, end = 0, len(data)
+        while end - start >= PREFIX_SIZE:
+            flag, size = PREFIX.unpack_from(data, start)
+            self._judge(flag, size)
+            stop = start + PREFIX_SIZE + size
+            if stop > end:
+                self._need = PREFIX_SIZE + size
+                break
+            body = data[start + PREFIX_SIZE : stop]
+            yield Packed(body) if flag else body
+            start = stop
         if start < end:
             self._held = bytearray(memoryview(data)[start:])
-        return messages
 
     def _judge(self, flag: int, size: int) -> None:
         if flag > 1:

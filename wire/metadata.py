@@ -10,12 +10,14 @@ import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from wire.hpack.static import Field
 
-__all__ = ["Metadatum", "decode_message", "encode_message", "from_fields", "to_fields"]
+__all__ = ["Metadatum", "Pairs", "decode_message", "encode_message", "from_fields", "pairs_of", "to_fields"]
+
+Pairs = Iterable[tuple[str, str | bytes]]
 
 
 class Metadatum(NamedTuple):
@@ -54,7 +56,22 @@ TRANSPORT: Final = frozenset(
 )
 
 
-def to_fields(metadata: Iterable[tuple[str, str | bytes]]) -> list[Field]:
+def pairs_of(metadata: Iterable[Any]) -> tuple[tuple[str, str | bytes], ...]:
+    """Return the pairs of `metadata`; raises TypeError for any that is none, or of wrong types. `to_fields` judges
+    what they say."""
+    pairs = tuple(metadata)
+    for pair in pairs:
+        match pair:
+            case (str(), bytes()):
+                pass
+            case (str(key), str()) if not key.endswith("-bin"):
+                pass
+            case _:  # which is not told, as it may be a secret
+                raise TypeError("Metadata is pairs of str, with bytes for the value where the key ends in -bin")
+    return pairs
+
+
+def to_fields(metadata: Pairs) -> list[Field]:
     """Return the fields that carry `metadata`; raises ValueError for what may not be sent."""
     fields: list[Field] = []
     for key, value in metadata:

@@ -17,9 +17,15 @@ if TYPE_CHECKING:
     from wire.servicer_context import ServerCall
 
 
-def as_it_is(message: Any) -> Any:
-    """Stands for a serialiser that was not given: messages are bytes then, and None is the empty one."""
-    return b"" if message is None else message
+def as_bytes(message: Any) -> bytes:
+    """Stands for a serialiser that was not given: None is the empty message, and text is in UTF-8, as in grpcio."""
+    if isinstance(message, bytes):
+        return message
+    if message is None:
+        return b""
+    if isinstance(message, str):
+        return message.encode()
+    raise TypeError(f"Expected bytes, got {type(message).__name__}")
 
 
 class Method:
@@ -27,8 +33,8 @@ class Method:
     and answers by `call.reply` or `call.end`, whenever it can: no task, no future."""
 
     def __init__(self, handler: Any) -> None:
-        self.parse: Callable[[bytes], Any] = handler.request_deserializer or as_it_is
-        self.encode: Callable[[Any], bytes] = handler.response_serializer or as_it_is
+        self.parse: Callable[[bytes], Any] = handler.request_deserializer or as_bytes
+        self.encode: Callable[[Any], bytes] = handler.response_serializer or as_bytes
         self.starts_at_once: bool = handler.request_streaming
         self.streams_answers: bool = handler.response_streaming
         kinds = [
@@ -54,8 +60,8 @@ class Method:
                     call.reply(answer)
                 else:
                     call.end(call.code_or_ok(), call.words)
-        except grpc.aio.AbortError:
-            pass
+        except grpc.aio.AbortError as error:
+            call.fail(error)  # of another call, if this one has not ended
         except Aborted:
             call.end(call.code_or_ok(), call.words)
         except asyncio.CancelledError:

@@ -31,6 +31,8 @@ from wire.streams import Stream
 
 END = END_HEADERS | END_STREAM
 PING_BYTES = HEADER_BYTES + 8
+OUTBOX_COST = 2 << 10  # bytes that it takes to hold a stream with something in its outbox, beside that
+WORTH_A_FRAME = 64  # bytes, of data that a window lets out, or by which it grows
 UPDATES = 2  # of windows, for a stream or a frame of data: the stream's and the connection's
 
 
@@ -61,7 +63,7 @@ class Outbound:
         self.window = DEFAULT_WINDOW
         self.initial_window = DEFAULT_WINDOW
         self.max_frame = SMALLEST_MAX_FRAME
-        self.queued = 0  # bytes in the outboxes of all
+        self.queued = 0  # bytes in the outboxes of all, and what it costs to hold these
         self.burden = Burden()  # a server's is shared by its connections
         self.turns: deque[Stream] = deque()  # those that wait for the connection's window
         self.updates_due = 0  # windows that the peer may give back in crumbs, for the data that it was sent
@@ -113,9 +115,7 @@ class Outbound:
         is_first = not stream.outbox
         if data:
             stream.outbox.append(memoryview(data))
-            stream.queued += size
-            self.queued += size
-            self.burden.add(size)
+            self.hold(stream, size)
         if end_stream:
             stream.ending = b""
         if is_first:
@@ -180,17 +180,16 @@ class Outbound:
             if room <= 0:
                 return stream.send_window > 0
             data = outbox.popleft()
-            if len(data) > room:
+            is_cut = len(data) > room
+            if is_cut:
                 outbox.appendleft(data[room:])
                 data = data[:room]
-            else:  # nothing is due for a piece that the windows have cut
-                self.updates_due += UPDATES
             size = len(data)
+            if not is_cut or size >= WORTH_A_FRAME:  # nothing is due for crumbs that the windows have cut
+                self.updates_due += UPDATES
             stream.send_window -= size
             self.window -= size
-            stream.queued -= size
-            self.queued -= size
-            self.burden.add(-size)
+            self.hold(stream, -size)
             is_last = not outbox and stream.ending == b""
             self.out.append(frame(DATA, END_STREAM if is_last else 0, stream.id, data))
             if is_last:
@@ -205,6 +204,17 @@ class Outbound:
                 self.out.append(frame(DATA, END_STREAM, stream.id))
                 self.close_local(stream)
         return True
+
+    def hold(self, stream: Stream, size: int) -> None:
+        """Count so many more bytes of what waits, and what it costs that something does."""
+        before = stream.queued
+        stream.queued = after = before + size
+        if not before:
+            size += OUTBOX_COST
+        elif not after:
+            size -= OUTBOX_COST
+        self.queued += size
+        self.burden.add(size)
 
     def widen(self, stream: Stream, increment: int) -> list[Stream]:
         """The peer has given a stream more room (or taken some back, by its settings)."""
@@ -228,9 +238,7 @@ class Outbound:
     def forget(self, stream: Stream) -> None:
         stream.closed = stream.local_closed = stream.remote_closed = True
         if stream.queued:
-            self.queued -= stream.queued
-            self.burden.add(-stream.queued)
-            stream.queued = 0
+            self.hold(stream, -stream.queued)
         stream.outbox = None
         if stream.in_turn:  # the turn may never come, and a peer could pile up streams there
             stream.in_turn = False

@@ -6,27 +6,27 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
-from msgspec import Struct
 
 from wire.addresses import listening_sockets, port_of
 from wire.burden import Burden
 from wire.credentials import ServerCredentials
+from wire.hpack import Block
 from wire.interception import Intercepted
 from wire.listeners import Listener
 from wire.methods import Method
-from wire.requests import Head, Heads
+from wire.requests import TIMEOUT_INVALID, TOO_LARGE, Head, read_head
 from wire.server_connection import ServerConnection
-from wire.servicer_context import ServerCall
 from wire.settings import server_settings
+from wire.templates import Template, Templates
 
 WATCH_S = 0.05  # between looks at the deadlines
 
 
-class CallDetails(Struct):
-    """What an interceptor or a generic handler is told of a call, under grpcio's names."""
+class CallDetails(NamedTuple):
+    """What an interceptor or a generic handler is told of a call, under grpcio's names. Calls alike share one."""
 
     method: str
     invocation_metadata: Any
@@ -42,21 +42,23 @@ class Server(grpc.aio.Server):
         options: Iterable[tuple[str, Any]] = (),
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
+        threads: Executor | None = None,
     ) -> None:
         self.settings = server_settings(options, maximum_concurrent_rpcs)
         self.compression = compression
+        self.threads = threads  # of synchronous servicers; None for the loop's own
         self.interceptors = tuple(interceptors)
         self.handlers = list(handlers)
         self.registered: dict[str, Any] = {}
         self.methods: dict[str, Method] = {}
-        self.heads = Heads(self.method)
+        self.templates = Templates()
         self.listeners: list[Listener] = []
         self.connections: set[ServerConnection] = set()
         self.arriving: set[ServerConnection] = set()  # which still shake hands
         self.tasks: set[asyncio.Task[None]] = set()
         self.unflushed: list[ServerConnection] = []
-        self.held = False  # what is ready to leave waits for `flush`, which somebody has promised to call
-        self.watched: list[ServerCall] = []
+        self.flush_promised = False  # what is ready to leave waits for `flush`, which somebody has promised to call
+        self.watched: set[ServerConnection] = set()  # with calls that have deadlines
         self.watching: asyncio.TimerHandle | None = None
         self.looking: asyncio.TimerHandle | None = None
         self.calls = 0
@@ -90,10 +92,20 @@ class Server(grpc.aio.Server):
             self.methods[head.path] = method
         return method
 
+    def head(self, block: Block) -> Head:
+        """What a request asks for: read once for all that have a template."""
+        template: Template | None = block.template
+        if template is None:
+            return TOO_LARGE if block.too_large else TIMEOUT_INVALID
+        head = template.memo = read_head(template.fields)
+        if head.refusal is None and not head.http_status:
+            head.method = self.method(head)
+        return head
+
     def details(self, head: Head) -> CallDetails:
         return CallDetails(head.path, head.metadata)
 
-    def handler(self, details: CallDetails) -> Any:
+    def handler(self, details: Any) -> Any:
         for generic in self.handlers:
             handler = generic.service(details)
             if handler is not None:
@@ -106,11 +118,17 @@ class Server(grpc.aio.Server):
         return self.listen(address, None)
 
     def add_secure_port(self, address: str, server_credentials: Any) -> int:
+        """`server_credentials` are those of `wire.ssl_server_credentials`; TypeError for others."""
+        if not isinstance(server_credentials, ServerCredentials):
+            raise TypeError(
+                f"{type(server_credentials).__name__} is opaque here: make a server's credentials with "
+                "wire.ssl_server_credentials"
+            )
         return self.listen(address, server_credentials)
 
     def listen(self, address: str, credentials: ServerCredentials | None) -> int:
         try:
-            sockets = listening_sockets(address)
+            sockets = listening_sockets(address, self.settings.share_port)
         except (OSError, ValueError) as problem:
             raise RuntimeError(f"Failed to bind to address {address}: {problem}") from None
         self.listeners += [Listener(self, each, credentials) for each in sockets]
@@ -130,7 +148,7 @@ class Server(grpc.aio.Server):
         self.looking = self.loop.call_later(self.settings.look_s, self.look)
 
     def schedule(self, connection: ServerConnection) -> None:
-        if not self.unflushed and not self.held:
+        if not self.unflushed and not self.flush_promised:
             self.loop.call_soon(self.flush)
         self.unflushed.append(connection)
 
@@ -140,20 +158,19 @@ class Server(grpc.aio.Server):
         for connection in connections:
             connection.flush()
 
-    def watch(self, call: ServerCall) -> None:
-        """End the call when its deadline has passed. One timer for all: most calls end long before."""
-        self.watched.append(call)
+    def watch(self, connection: ServerConnection) -> None:
+        """End its calls when their deadlines have passed. One timer for all: most calls end long before."""
+        self.watched.add(connection)
         if self.watching is None:
             self.watching = self.loop.call_later(WATCH_S, self.expire)
 
     def expire(self) -> None:
         now = self.loop.time()
         try:
-            for call in self.watched:
-                if call.deadline is not None and call.deadline <= now:
-                    call.expire()
+            for connection in self.watched:
+                connection.expire(now)
         finally:  # whatever happens to one call, the others have deadlines, too
-            self.watched = [call for call in self.watched if not call.ended or call.stream.queued]
+            self.watched = {connection for connection in self.watched if connection.watched}
             self.watching = self.loop.call_later(WATCH_S, self.expire) if self.watched else None
 
     # The end
@@ -215,5 +232,7 @@ def server(
     maximum_concurrent_rpcs: int | None = None,
     compression: grpc.Compression | None = None,
 ) -> Server:
-    """A server, as grpc.aio.server makes one. The thread pool is the loop's own."""
-    return Server(handlers or (), interceptors or (), options or (), maximum_concurrent_rpcs, compression)
+    """A server, as grpc.aio.server makes one. Without a thread pool synchronous servicers share the loop's own."""
+    return Server(
+        handlers or (), interceptors or (), options or (), maximum_concurrent_rpcs, compression, migration_thread_pool
+    )

@@ -1,7 +1,8 @@
 """One client's connection: a socket around the sans-I/O core, and the calls on it.
 
-What the core has to say leaves in one write per turn of the loop. A client that does not take its answers is not read
-from either, so that what waits for it stays within what its calls could ask for.
+What the core has to say leaves in one write at the end of a turn of the loop; only a stream's answer that is the first
+of a turn goes ahead of the others (`depart`). A client that does not take its answers is not read from either, so that
+what waits for it stays within what its calls could ask for.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from wire.events import (
     Event,
     HeadersReceived,
     PingAnswered,
-    RequestReceived,
     StreamDrained,
     StreamReset,
     TrailersReceived,
 )
 from wire.frames import LARGEST_STREAM_ID, ErrorCode
+from wire.hello import Hello
 from wire.hpack import Block
 from wire.identities import identity
 from wire.limits import UNLIMITED
 from wire.lingering import Lingering
 from wire.requests import Head
-from wire.server_call import LARGE_BYTES
+from wire.server_call import LARGE_BYTES, TOO_MANY
 from wire.servicer_context import ServerCall
 from wire.streams import Stream
 from wire.tenure import Tenure
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from wire.server import Server
 
 WRITE_BUFFER = 1 << 20  # bytes that the kernel has not taken, above which nothing more is read
+PIECE_BYTES = 512  # that a piece of output counts as, whatever its size
 ALIVE = b"outcry\x00\x01"  # the payload of our pings
 FAREWELL = b"outcry\x00\x02"  # of the one that says when the peer has read that we are leaving
 
@@ -57,18 +59,21 @@ class ServerConnection(asyncio.Protocol):
         self.loop = server.loop
         self.core = Connection(is_client=False, limits=server.settings.limits)
         self.core.burden = server.burden
+        self.core.templates = server.templates
         self.flushing = False  # it is to be done before this turn of the loop is over
         self.paused = False
         self.paused_since = 0.0
         self.unread: set[Stream] = set()  # those whose answer waits for a window, while the client may still be sending
         self.lingering = Lingering(self.core, self.settings)
+        self.hello = Hello(self.core)
         self.heard_at = self.pinged_at = self.begun_at = 0.0
         self.pinging = False
+        self.watched = False  # it has calls with deadlines
         self.leaving_at: float | None = None  # it has been asked to begin no more calls
         self.left = False  # it can begin no more
         self.parting_at: float | None = None
         self.unflushed = 0  # bytes of large answers in this turn
-        self.unfinished = 0  # bytes of requests that are not whole
+        self.unfinished = 0  # bytes of requests that are not whole, or that nobody has read
         self.stuck = 0  # bytes that the kernel does not take, when last looked at
         self.tenure = Tenure(self, self.loop.time())
         self.small = min(LARGE_BYTES, server.settings.send_limit)  # bytes of an answer that is no trouble
@@ -100,20 +105,24 @@ class ServerConnection(asyncio.Protocol):
         self.heard_at = now = self.loop.time()
         self.flushing = True  # at the end of this
         for event in self.core.receive(data, now):
-            if isinstance(event, RequestReceived):
+            if isinstance(event, HeadersReceived):
+                whole = event.data
+                if whole is None and event.stream.closed and not event.end_stream:
+                    continue  # reset in what was read with it: there is nobody to answer
                 call = self.begin(event.stream, event.block, now)
-                if call is not None:
-                    call.receive_whole(event.data)
+                if call is None:
+                    continue
+                if whole is not None:
+                    call.receive_whole(whole)
+                elif event.end_stream:
+                    call.end_requests()
+                elif call.requests is None:
+                    call.hold_unfinished()
             elif isinstance(event, DataReceived):
                 if event.stream.owner is not None:
                     event.stream.owner.receive(event)
                 else:
                     self.lingering.discard(event)
-            elif isinstance(event, HeadersReceived):
-                if not event.stream.closed or event.end_stream:
-                    call = self.begin(event.stream, event.block, now)
-                    if call is not None and event.end_stream:
-                        call.end_requests()
             else:
                 self.take(event)
         self.flush()
@@ -124,7 +133,8 @@ class ServerConnection(asyncio.Protocol):
             self.unread.discard(event.stream)
             self.lingering.end(event.stream)
             if event.stream.owner is not None:
-                event.stream.owner.cancel()
+                event.stream.owner.lose()
+                event.stream.owner = None
         elif isinstance(event, TrailersReceived):
             if event.stream.owner is not None:
                 event.stream.owner.end_requests()
@@ -141,11 +151,13 @@ class ServerConnection(asyncio.Protocol):
             self.part()
 
     def drained(self, stream: Stream) -> None:
+        if stream.owner is not None and not stream.owner.ended:
+            stream.owner.wake_writer()
+            return
+        stream.owner = None
         if stream in self.unread:
             self.unread.discard(stream)
             self.dismiss(stream)
-        elif stream.owner is not None:
-            stream.owner.wake_writer()
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -199,11 +211,12 @@ class ServerConnection(asyncio.Protocol):
 
     @property
     def output(self) -> int:
-        """How many pieces wait for the end of the turn, as bytes at the least."""
-        return len(self.core.out) * 512
+        """What waits for the end of the turn, in bytes as far as its pieces tell: quicker than to add them up."""
+        return len(self.core.out) * PIECE_BYTES
 
-    def has_room(self, size: int) -> bool:
-        """Whether a large answer may wait with the others: for a window, the kernel, the end of the turn."""
+    def reserve(self, size: int) -> bool:
+        """Take room for a large answer, which waits with the others for a window, the kernel, the end of the turn;
+        whether there is so much."""
         self.unflushed += size
         if self.paused:
             self.weigh()
@@ -213,7 +226,7 @@ class ServerConnection(asyncio.Protocol):
         return waiting <= share or (waiting == size and share == limit)
 
     def is_overfull(self) -> bool:
-        """Whether too much is held of requests that are not whole."""
+        """Whether too much is held of requests that are not whole, or that nobody has read."""
         return self.unfinished > self.server.burden.share(self.settings.unfinished)
 
     def weigh(self) -> None:
@@ -230,43 +243,52 @@ class ServerConnection(asyncio.Protocol):
     def drop_calls(self) -> None:
         """There is nobody to answer."""
         for call in self.calls():
-            call.cancel()
+            call.lose()
+            call.stream.owner = None
         self.core.forget_all()
         self.unread.clear()
         self.lingering.streams.clear()
 
     def begin(self, stream: Stream, block: Block, now: float) -> ServerCall | None:
         """A request: find its method, or say why there is none."""
-        head = block.memo
+        template, timeout_s = block.template, block.timeout_s
+        head = None if template is None else template.memo
         if head is None:
-            head = block.memo = self.server.heads.of(block)
+            head = self.server.head(block)
         method = head.method
         if method is None:
             self.turn_away(stream, head)
+            return None
+        if timeout_s == 0:
+            self.refuse(stream, StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
             return None
         server = self.server
         if server.calls >= server.burden.admits and (words := self.objection()):
             self.refuse(stream, StatusCode.RESOURCE_EXHAUSTED, words)
             return None
         server.calls += 1
-        timeout_s = head.timeout_s
         deadline = None if timeout_s is None else now + timeout_s
         call = stream.owner = ServerCall(self, stream, head, head.memo, method, deadline)
         if server.compression is not None:
             call.compress(server.compression)
-        if timeout_s is not None:
-            server.watch(call)
+        if timeout_s is not None and not self.watched:
+            self.watched = True
+            server.watch(self)
         if method.starts_at_once:
             method.start(call)
         return call
 
     def objection(self) -> str:
         """Why there can be no more calls now; empty where there can."""
-        server = self.server
-        if server.calls >= self.settings.concurrent_calls:
-            return "Concurrent RPC limit exceeded!"
+        if self.is_crowded():
+            return TOO_MANY
         held = self.core.queued + self.unfinished + self.stuck
-        return "Too much waits to be read or finished" if held > server.burden.share(UNLIMITED) else ""
+        return "Too much waits to be read or finished" if held > self.server.burden.share(UNLIMITED) else ""
+
+    def is_crowded(self) -> bool:
+        """Whether there are as many calls as there may be, and this connection has more than its spare ones."""
+        settings = self.settings
+        return self.server.calls >= settings.concurrent_calls and len(self.core.streams) > settings.spare_calls
 
     def turn_away(self, stream: Stream, head: Head) -> None:
         """What cannot be a call of any method."""
@@ -293,6 +315,15 @@ class ServerConnection(asyncio.Protocol):
         task.add_done_callback(self.server.tasks.discard)
         return task
 
+    def expire(self, now: float) -> None:
+        """End the calls whose time is over."""
+        self.watched = False
+        for call in self.calls():
+            if call.deadline is not None:
+                self.watched = True
+                if call.deadline <= now:
+                    call.expire()
+
     def call_ended(self) -> None:
         self.server.calls -= 1
 
@@ -312,9 +343,8 @@ class ServerConnection(asyncio.Protocol):
             self.weigh()
             if now - self.paused_since > settings.stalled_s:
                 self.transport.abort()
-        elif (self.core.expects_settings or self.core.block is not None) and now - self.begun_at > settings.handshake_s:
-            if self.core.expects_settings or now - self.heard_at > settings.handshake_s:
-                self.transport.abort()
+        elif now - self.hello.since(self.begun_at, now) > settings.handshake_s:
+            self.transport.abort()
         elif self.leaving_at is not None and not self.left:
             if now - self.leaving_at > settings.linger_s:
                 self.settle()

@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 import grpc
 from grpc import StatusCode
 
-from wire.answers import Metadata
 from wire.identities import identity_key
 from wire.limits import QUEUED_BYTES
+from wire.messages import MessageError
+from wire.metadata import Pairs, pairs_of, to_fields
 from wire.server_call import MESSAGE_COST, Call
 
 CODE_OF_NUMBER = {code.value[0]: code for code in StatusCode}
@@ -22,11 +23,15 @@ log = logging.getLogger("wire")
 class ServerCall(Call):
     """Reading, writing, metadata and the end, under grpcio's names."""
 
+    def __repr__(self) -> str:
+        """Without the metadata: it may hold keys, and contexts are logged."""
+        return f"<ServerCall {self.head.path} of {self.connection.peer}{', ended' if self.ended else ''}>"
+
     async def read(self) -> Any:
         """The next request; grpc.aio.EOF after the last."""
         requests = self.requests
         if requests is None:
-            raise grpc.aio.UsageError("This is no stream of requests")
+            return grpc.aio.EOF  # the one request that there is was given to the method
         while not requests:
             if self.requests_ended or self.ended:
                 return grpc.aio.EOF
@@ -37,9 +42,15 @@ class ServerCall(Call):
             await self.reader
         message = requests.popleft()
         self.queued -= len(message) + MESSAGE_COST
+        self.hold()
         if self.withheld and self.queued < QUEUED_BYTES:
             size, self.withheld = self.withheld, 0
             self.give_back(size)
+        try:
+            message = self.unpacked(message)
+        except MessageError as error:
+            self.end(error.status_code, error.words)
+            return grpc.aio.EOF
         return self.method.parse(message)
 
     def messages(self) -> AsyncIterator[Any]:
@@ -63,41 +74,55 @@ class ServerCall(Call):
                 continue
             self.writer = connection.loop.create_future()
             await self.writer
-        if connection.output > QUEUED_BYTES:
-            await asyncio.sleep(0)  # what was written leaves with the turn
+        if connection.output > QUEUED_BYTES or self.gzip:
+            await asyncio.sleep(0)  # what was written leaves with the turn, and compressing has taken its time
 
-    async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+    async def send_initial_metadata(self, initial_metadata: Pairs) -> None:
         if self.head_sent:
             raise grpc.aio.UsageError("Send initial metadata failed: already sent")
+        initial = pairs_of(initial_metadata)
+        to_fields(initial)  # raises for what may not be sent, while nothing is
         self.is_usual = False
-        self.initial = tuple(initial_metadata)
+        self.initial = initial
         self.send_head()
         self.connection.schedule()
 
-    async def abort(self, code: StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
+    async def abort(self, code: StatusCode, details: str = "", trailing_metadata: Pairs = ()) -> NoReturn:
+        await self.first_request()
         self.abort_now(code, details, trailing_metadata)
 
-    def abort_now(self, code: StatusCode | int, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
+    def abort_now(self, code: StatusCode | int, details: str = "", trailing_metadata: Pairs = ()) -> NoReturn:
         if self.ended:
             raise grpc.aio.UsageError("Abort already called!")
+        trailing = pairs_of(trailing_metadata)
         status = status_code(code)
         if status is StatusCode.OK:
             log.error("abort() called with StatusCode.OK; returning UNKNOWN")
             status, details = StatusCode.UNKNOWN, ""
-        self.end(status, details or self.words, tuple(trailing_metadata) or None)
+        self.end(status, details or self.words, trailing or None)
         raise grpc.aio.AbortError("Locally aborted.")
 
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        await self.first_request()
         self.abort_now(status.code, status.details, status.trailing_metadata)
 
-    def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
-        self.is_usual = False
-        self.trailing = tuple(trailing_metadata)
+    async def first_request(self) -> None:
+        """Let the first request of a stream come, for a moment: grpcio's client takes it for a failure of its own if it
+        writes to a call that has just been refused."""
+        if self.requests is None or self.assembler is not None or self.requests_ended or self.ended:
+            return
+        if self.reader is None or self.reader.done():
+            self.reader = self.connection.loop.create_future()
+        await asyncio.wait((self.reader,), timeout=self.connection.settings.first_request_s)
 
-    def trailing_metadata(self) -> Metadata:
+    def set_trailing_metadata(self, trailing_metadata: Pairs) -> None:
+        self.is_usual = False
+        self.trailing = pairs_of(trailing_metadata)
+
+    def trailing_metadata(self) -> Pairs:
         return self.trailing
 
-    def invocation_metadata(self) -> Metadata:
+    def invocation_metadata(self) -> Pairs:
         return self.head.metadata
 
     def set_code(self, code: StatusCode | int) -> None:
@@ -138,6 +163,9 @@ class ServerCall(Call):
         return None if self.deadline is None else max(self.deadline - self.connection.loop.time(), 0.0)
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        if self.done():
+            self.connection.loop.call_soon(callback, self)
+            return
         if self.callbacks is None:
             self.callbacks = []
         self.callbacks.append(callback)

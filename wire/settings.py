@@ -33,6 +33,7 @@ class ServerSettings(Struct, frozen=True):
     receive_limit: int = 4 << 20
     send_limit: int = UNLIMITED
     concurrent_calls: int = UNLIMITED
+    spare_calls: int = 0  # of each connection, beyond those: that many of some leave room for a few of all others
     connections: int = field(default_factory=affordable_connections)
     keepalive_s: float = 7_200.0
     keepalive_timeout_s: float = 20.0
@@ -41,11 +42,13 @@ class ServerSettings(Struct, frozen=True):
     age_grace_s: float = inf  # then, for its calls to end
     handshake_s: float = 10.0  # to say hello, or to finish a block of header fields
     stalled_s: float = 20.0  # for a reader to take what the kernel has no more room for
+    first_request_s: float = 0.02  # for the first request of a stream to come, before its call is refused
     linger_s: float = 1.0  # for a peer to read why it is sent away
     look_s: float = 1.0  # between looks at the connections
     unsent: int = 64 << 20  # of one connection's answers; above it calls end with RESOURCE_EXHAUSTED
-    unfinished: int = 64 << 20  # of one connection's requests that are not whole; likewise
+    unfinished: int = 64 << 20  # of one connection's requests that are not whole, or that nobody has read; likewise
     held: int = 512 << 20  # of both, of all connections; above it those who hold much get no more
+    share_port: bool = False  # with other servers; grpcio does unless told otherwise
     limits: Limits = Limits()
 
 
@@ -74,11 +77,13 @@ def server_settings(options: Iterable[tuple[str, Any]], concurrent_calls: int | 
         unfinished=max(defaults.unfinished, receive_limit),
         send_limit=bound(given.get("grpc.max_send_message_length", defaults.send_limit)),
         concurrent_calls=defaults.concurrent_calls if concurrent_calls is None else concurrent_calls,
+        spare_calls=given.get("wire.spare_calls", defaults.spare_calls),
         keepalive_s=seconds("grpc.keepalive_time_ms", defaults.keepalive_s),
         keepalive_timeout_s=seconds("grpc.keepalive_timeout_ms", defaults.keepalive_timeout_s),
         idle_s=seconds("grpc.max_connection_idle_ms", inf),
         age_s=seconds("grpc.max_connection_age_ms", inf),
         age_grace_s=seconds("grpc.max_connection_age_grace_ms", inf),
+        share_port=bool(given.get("grpc.so_reuseport", 0)),
         limits=limits,
     )
 

@@ -10,13 +10,29 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 from grpc import StatusCode
 
-from wire.answers import Metadata
+from wire.metadata import Pairs
 
 if TYPE_CHECKING:
     from wire.servicer_context import ServerCall
 
 END = object()  # of what an iterator gives
 OK = (StatusCode.OK, 0)  # is no way to abort
+PASSED_ON = {  # what a thread may ask of a call by itself
+    "auth_context",
+    "code",
+    "details",
+    "disable_next_message_compression",
+    "invocation_metadata",
+    "peer",
+    "peer_identities",
+    "peer_identity_key",
+    "set_code",
+    "set_compression",
+    "set_details",
+    "set_trailing_metadata",
+    "time_remaining",
+    "trailing_metadata",
+}
 
 
 class Aborted(Exception):
@@ -24,28 +40,43 @@ class Aborted(Exception):
 
 
 class ThreadContext:
-    """The call as a synchronous servicer sees it: nothing is awaited, and its abort() raises at once."""
+    """The call as a synchronous servicer sees it, under the names of grpc.ServicerContext: nothing is awaited, and its
+    abort() raises at once."""
 
     def __init__(self, call: ServerCall) -> None:
         self.call = call
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.call, name)
+        if name in PASSED_ON:
+            return getattr(self.call, name)
+        raise AttributeError(name)
 
-    def abort(self, code: StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
+    def is_active(self) -> bool:
+        return not self.call.ended
+
+    def cancel(self) -> None:
+        self.call.connection.loop.call_soon_threadsafe(self.call.end, StatusCode.CANCELLED, "Cancelled by its servicer")
+
+    def abort(self, code: StatusCode, details: str = "", trailing_metadata: Pairs = ()) -> NoReturn:
         self.call.set_code(StatusCode.UNKNOWN if code in OK else code)
         self.call.set_details("" if code in OK else details or self.call.words)
         if trailing_metadata:
             self.call.set_trailing_metadata(trailing_metadata)
         raise Aborted(details)
 
-    def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+    def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        self.abort(status.code, status.details, status.trailing_metadata)
+
+    def send_initial_metadata(self, initial_metadata: Pairs) -> None:
         loop = self.call.connection.loop
         asyncio.run_coroutine_threadsafe(self.call.send_initial_metadata(initial_metadata), loop).result()
 
     def add_callback(self, callback: Callable[[], Any]) -> None:
         """Called without arguments, as grpcio's synchronous contexts do."""
         self.call.connection.loop.call_soon_threadsafe(self.call.add_done_callback, lambda _: callback())
+
+
+grpc.ServicerContext.register(ThreadContext)
 
 
 class ThreadRequests:
@@ -68,7 +99,8 @@ async def in_thread(behaviour: Callable[..., Any], call: ServerCall, request: An
     """Run a synchronous servicer's method where it may block."""
     if isinstance(request, AsyncIterator):
         request = ThreadRequests(call)
-    return await call.connection.loop.run_in_executor(None, partial(run, behaviour, request, ThreadContext(call)))
+    server = call.connection.server
+    return await server.loop.run_in_executor(server.threads, partial(run, behaviour, request, ThreadContext(call)))
 
 
 def run(behaviour: Callable[..., Any], request: Any, context: ThreadContext) -> Any:
@@ -81,6 +113,7 @@ def run(behaviour: Callable[..., Any], request: Any, context: ThreadContext) -> 
 async def answers_in_thread(behaviour: Callable[..., Any], call: ServerCall, request: Any) -> AsyncIterator[Any]:
     """What a synchronous servicer's method yields."""
     answers = iter(await in_thread(behaviour, call, request) or ())
-    take = partial(call.connection.loop.run_in_executor, None, next, answers, END)
+    server = call.connection.server
+    take = partial(server.loop.run_in_executor, server.threads, next, answers, END)
     while (answer := await take()) is not END:
         yield answer

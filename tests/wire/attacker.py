@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
@@ -217,10 +217,11 @@ def held_by_call(call: Any) -> int:
 
 
 @asynccontextmanager
-async def besieged(credentials: Any = None, **changes: Any) -> AsyncIterator[Siege]:
+async def besieged(credentials: Any = None, interceptors: Sequence[Any] = (), **changes: Any) -> AsyncIterator[Siege]:
     """After the attack the server must hold nothing."""
     service = Service()
-    server = wire.server(options=[("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)])
+    options = [("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)]
+    server = wire.server(options=options, interceptors=interceptors)
     server.settings = msgspec.structs.replace(server.settings, **QUICK | changes)
     server.add_generic_rpc_handlers((service.handlers({}),))
     port = server.add_insecure_port(f"{HOST}:0")
@@ -239,6 +240,7 @@ async def besieged(credentials: Any = None, **changes: Any) -> AsyncIterator[Sie
             finally:
                 await siege.part()
         await until(lambda: not (server.connections or server.calls or server.tasks or server.watched))
+        await until(lambda: server.burden.size == 0)
     finally:
         service.released.set()
         async with asyncio.timeout(10):

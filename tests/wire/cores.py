@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from wire.connection import Connection
-from wire.events import DataReceived, Event, HeadersReceived, RequestReceived
+from wire.events import DataReceived, Event, HeadersReceived
 from wire.frames import (
     ACK,
     CONTINUATION,
@@ -126,7 +126,7 @@ def plain(events: list[Event]) -> list[tuple[Any, ...]]:
 def in_parts(events: list[Event]) -> Iterator[Event]:
     """Whether a request comes whole depends on where its bytes are cut; its parts do not."""
     for event in events:
-        if isinstance(event, RequestReceived):
+        if isinstance(event, HeadersReceived) and event.data is not None:
             yield HeadersReceived(event.stream, event.block, False)
             yield DataReceived(event.stream, event.data, 0, True)
         else:
@@ -134,7 +134,9 @@ def in_parts(events: list[Event]) -> Iterator[Event]:
 
 
 def values_of(event: Event) -> Iterator[Any]:
-    return (getattr(event, name) for name in event.__struct_fields__)
+    """Without the data of a whole request, which is told apart."""
+    names = event.__struct_fields__
+    return (getattr(event, name) for name in (names[:3] if isinstance(event, HeadersReceived) else names))
 
 
 def plainly(value: Any) -> Any:

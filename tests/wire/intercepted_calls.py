@@ -13,7 +13,7 @@ from grpc.aio import AioRpcError, Metadata
 
 from tests.wire.interceptors import QUESTIONS, UnaryUnary, go_on, intercepted_by
 from tests.wire.outcomes import Outcome, one, raised, read, scenario, shown
-from tests.wire.services import ask
+from tests.wire.services import Context, ask, server_stream
 from tests.wire.transports import Pair
 
 CANCELLED = Outcome([], "CANCELLED", "Locally cancelled by application!", raised="CancelledError", cancelled=True)
@@ -79,6 +79,19 @@ async def cancel_the_task_that_awaits_an_intercepted_call(pair: Pair) -> Any:
         seen.append("cancelled" if outcome.cancelled else "still there")
         await link.service.cancelled.wait()
         return seen, call.done()
+
+
+@scenario([["AioRpcError ABORTED", "StopAsyncIteration"], ["AioRpcError ABORTED", "answer <grpc.aio.EOF>"]])
+async def intercepted_stream_after_a_bad_end(pair: Pair) -> Any:
+    """It is told once, to who reads, too."""
+
+    async def method(request: bytes, context: Context) -> None:
+        await context.abort(StatusCode.ABORTED, "")
+
+    async with pair.serving({"Bad": server_stream(method)}, channel=intercepted_by(go_on)) as link:
+        call, other = (link.server_stream("Bad")(b"") for _ in range(2))
+        iterated = [await raised(anext(aiter(call))) for _ in range(2)]
+        return [iterated, [await raised(other.read()) for _ in range(2)]]
 
 
 @scenario((False, [True] * 3, [True], [True]))

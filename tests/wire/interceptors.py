@@ -24,25 +24,24 @@ class Intercepting:
     def __init__(self, does: Does) -> None:
         self.does = does
 
+    async def intercept(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await self.does(continuation, details, request)
+
 
 class UnaryUnary(Intercepting, grpc.aio.UnaryUnaryClientInterceptor):
-    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return await self.does(continuation, client_call_details, request)
+    intercept_unary_unary = Intercepting.intercept
 
 
 class UnaryStream(Intercepting, grpc.aio.UnaryStreamClientInterceptor):
-    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return await self.does(continuation, client_call_details, request)
+    intercept_unary_stream = Intercepting.intercept
 
 
 class StreamUnary(Intercepting, grpc.aio.StreamUnaryClientInterceptor):
-    async def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return await self.does(continuation, client_call_details, request_iterator)
+    intercept_stream_unary = Intercepting.intercept
 
 
 class StreamStream(Intercepting, grpc.aio.StreamStreamClientInterceptor):
-    async def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return await self.does(continuation, client_call_details, request_iterator)
+    intercept_stream_stream = Intercepting.intercept
 
 
 def intercepted_by(*does: Does) -> dict[str, Any]:
@@ -66,6 +65,18 @@ async def every_kind(link: Link, **settings: Any) -> list[Outcome]:
 
 
 # What interceptors see, and may change
+
+
+@scenario([True] * 4)
+async def methods_of_a_channel_with_interceptors_are_what_grpcio_calls_them(pair: Pair) -> Any:
+    """Who looks for a kind of method finds it."""
+    async with pair.serving(channel=intercepted_by(go_on)) as link:
+        return [
+            isinstance(link.unary("Echo"), grpc.aio.UnaryUnaryMultiCallable),
+            isinstance(link.server_stream("Output"), grpc.aio.UnaryStreamMultiCallable),
+            isinstance(link.client_stream("Input"), grpc.aio.StreamUnaryMultiCallable),
+            isinstance(link.both_streams("Duplex"), grpc.aio.StreamStreamMultiCallable),
+        ]
 
 
 @scenario()

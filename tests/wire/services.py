@@ -43,6 +43,13 @@ def asked(request: bytes) -> Ask:
     return msgspec.msgpack.decode(request, type=Ask)
 
 
+class Asking(grpc.aio.ServerInterceptor):
+    """Changes nothing."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        return await continuation(details)
+
+
 async def echo_metadata(context: Context) -> None:
     """Two keys come back: one before the answer, one after it."""
     metadata = dict(context.invocation_metadata() or ())
@@ -80,6 +87,7 @@ class Service:
             "Duplex": both_streams(self.duplex),
             "ReadWriteDuplex": both_streams(self.read_write_duplex),
             "HangDuplex": both_streams(self.hang_duplex),
+            "RefuseDuplex": both_streams(self.refuse_duplex),
         }
         return grpc.method_handlers_generic_handler(SERVICE, own | methods)
 
@@ -171,6 +179,10 @@ class Service:
         while (request := await context.read()) is not grpc.aio.EOF:
             for size in asked(request).sizes:
                 await context.write(bytes(size))
+
+    async def refuse_duplex(self, requests: Requests, context: Context) -> None:
+        self.entered.set()
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
 
     async def hang_duplex(self, requests: Requests, context: Context) -> AsyncIterator[bytes]:
         yield await self.hang(b"", context)

@@ -183,6 +183,41 @@ async def reads_after_a_bad_end(pair: Pair) -> Any:
         return [await raised(call.read()) for _ in range(3)]
 
 
+async def iterations(call: Any) -> list[str]:
+    """What comes of each of three."""
+    return [await raised(anext(aiter(call))) for _ in range(3)]
+
+
+OVER = "StopAsyncIteration"
+
+
+@scenario([["answer b'1'", "AioRpcError ABORTED", OVER], ["AioRpcError ABORTED", OVER, OVER]])
+async def iterations_after_a_bad_end(pair: Pair) -> Any:
+    """The first that comes to it tells it, and others find nothing."""
+
+    async def method(request: bytes, context: Context) -> AsyncIterator[bytes]:
+        if request:
+            yield request
+        await context.abort(grpc.StatusCode.ABORTED, "")
+
+    async with pair.serving({"Bad": server_stream(method)}) as link:
+        return [await iterations(link.server_stream("Bad")(request)) for request in (b"1", b"")]
+
+
+@scenario([["CancelledError", OVER, OVER], "CancelledError", [OVER, OVER, OVER]])
+async def iterations_after_a_cancel(pair: Pair) -> Any:
+    """Of the call, or of the task that iterates."""
+    async with pair.serving() as link:
+        call = link.both_streams("HangDuplex")()
+        call.cancel()
+        seen: list[Any] = [await iterations(call)]
+        call = link.both_streams("HangDuplex")()
+        task = asyncio.create_task(raised(anext(aiter(call))))
+        await link.service.entered.wait()
+        task.cancel()
+        return [*seen, await task, await iterations(call)]
+
+
 @scenario(("CANCELLED", "CancelledError", True))
 async def client_generator_that_raises(pair: Pair) -> Any:
     """It cancels the call, and the error itself goes nowhere."""

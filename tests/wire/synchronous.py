@@ -65,6 +65,17 @@ async def client_stream_left_by_a_thread_before_its_end(pair: Pair) -> Any:
         return [await one(link.client_stream("First")(iter((question, b"more")))) for question in QUESTIONS]
 
 
+@scenario(Outcome([b""]))
+async def a_thread_is_offered_nothing_that_must_be_awaited(pair: Pair) -> Any:
+    names = ("read", "write", "end", "done", "cancelled", "add_done_callback")
+
+    def method(requests: Iterator[bytes], context: Context) -> bytes:
+        return " ".join(name for name in names if hasattr(context, name)).encode()
+
+    async with pair.serving({"Ask": client_stream(method)}) as link:
+        return await one(link.client_stream("Ask")(iter(())))
+
+
 @scenario(Outcome([b"done"], "OK", "", (("before", "1"),), (("after", "2"),)))
 async def metadata_from_a_thread(pair: Pair) -> Any:
     def method(requests: Iterator[bytes], context: Context) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import trustme
 from grpc import ChannelConnectivity, StatusCode
 
 import wire
+from tests.venues import until
 from tests.wire.services import SERVICE, Service, ask
 from wire.channel import Channel
 from wire.client_target import Address, target_of
@@ -60,6 +62,7 @@ async def refusal(call: Any) -> StatusCode:
     ("text", "addresses", "authority"),
     [
         ("localhost:1", [Address("localhost", 1)], "localhost:1"),
+        ("localhost:65535", [Address("localhost", 65_535)], "localhost:65535"),
         ("localhost", [Address("localhost", 443)], "localhost"),
         ("dns:///a.b:2", [Address("a.b", 2)], "a.b:2"),
         ("dns:a.b:2", [Address("a.b", 2)], "a.b:2"),
@@ -75,7 +78,7 @@ def test_a_target_names_its_addresses_and_the_authority(text: str, addresses: li
     assert (list(target.addresses), target.authority) == (addresses, authority)
 
 
-@pytest.mark.parametrize("text", ["", ":1", "a:b", "xds:///a", "unix:"])
+@pytest.mark.parametrize("text", ["", ":1", "a:b", "a:65536", "ipv4:1.2.3.4:99999", "a:٣", "a:²", "xds:///a", "unix:"])
 def test_what_is_no_target_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         target_of(text)
@@ -130,6 +133,23 @@ async def test_a_deadline_ends_the_call_on_both_sides() -> None:
     async with linked() as (service, channel):
         assert await refusal(channel.unary_unary(f"/{SERVICE}/Hang")(b"", timeout=0.1)) is StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(service.cancelled.wait(), 5)
+
+
+async def test_a_timeout_that_is_no_number_is_over_at_once_and_harms_no_other_call() -> None:
+    async with linked() as (_, channel):
+        echo = channel.unary_unary(ECHO)
+        before = echo(b"before")
+        assert await refusal(echo(b"x", timeout=math.nan)) is StatusCode.DEADLINE_EXCEEDED
+        assert await asyncio.wait_for(before, 5) == b"before"
+        assert await refusal(echo(b"x", timeout=math.nan)) is StatusCode.DEADLINE_EXCEEDED
+        assert await asyncio.wait_for(echo(b"after"), 5) == b"after"
+
+
+async def test_metadata_may_be_pairs_of_any_kind() -> None:
+    async with linked() as (_, channel):
+        method: Any = channel.unary_unary(f"/{SERVICE}/Metadata")
+        for metadata in ([["x-a", "1"]], {"x-a": "1"}.items(), iter([("x-a", "1")])):
+            assert await method(b"", metadata=metadata) == b"[('x-a', '1')]"
 
 
 async def test_cancelling_the_awaiting_task_cancels_the_call() -> None:
@@ -227,6 +247,39 @@ async def test_without_a_server_calls_fail_unless_they_wait_and_waiting_ones_fin
             assert await asyncio.wait_for(waiting, 5) == b"patience"
 
 
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+async def test_who_gives_up_waiting_for_a_connection_leaves_at_once(kind: str) -> None:
+    async with wire.insecure_channel("127.0.0.1:1", options=SOON) as channel:
+        request = b"" if kind.startswith("unary") else None
+        method = getattr(channel, kind)(ECHO)
+        calls = [method(request, timeout=timeout, wait_for_ready=True) for timeout in (None, 0.05)]
+        assert list(channel.link.waiting) == calls
+        calls[0].cancel()
+        assert list(channel.link.waiting) == calls[1:]
+        assert await calls[1].code() is StatusCode.DEADLINE_EXCEEDED
+        assert not channel.link.waiting
+
+
+async def test_a_name_that_cannot_be_looked_up_is_no_more_than_a_failure_to_connect() -> None:
+    async with wire.insecure_channel("a\0b:1", options=SOON) as channel:
+        assert await asyncio.wait_for(refusal(channel.unary_unary(ECHO)(b"")), 5) is StatusCode.UNAVAILABLE
+
+
+async def test_an_attempt_that_fails_in_no_foreseen_way_fails_the_calls_too_and_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def look_up(*_: Any, **__: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    async with wire.insecure_channel("localhost:1", options=SOON) as channel:
+        call = channel.unary_unary(ECHO)(b"")
+        assert await asyncio.wait_for(refusal(call), 5) is StatusCode.UNAVAILABLE
+        assert "can't start new thread" in (await call.details() or "")
+        assert channel.get_state() is ChannelConnectivity.TRANSIENT_FAILURE
+    assert "RuntimeError: can't start new thread" in caplog.text
+
+
 async def test_a_server_that_comes_back_is_found_again() -> None:
     async with serving() as (service, port):
         channel = wire.insecure_channel(f"127.0.0.1:{port}", options=SOON)
@@ -264,6 +317,31 @@ async def test_close_with_grace_lets_calls_end_and_without_cancels_them() -> Non
         await channel.close()
         with pytest.raises(asyncio.CancelledError):
             await call
+
+
+async def test_close_with_grace_leaves_what_has_come_to_its_reader() -> None:
+    async with linked() as (service, channel):
+        call = channel.unary_stream(f"/{SERVICE}/HangStream")(b"last")
+        await service.entered.wait()
+        closing = asyncio.ensure_future(channel.close(5))
+        await asyncio.sleep(0)  # it waits now
+        service.released.set()
+        await closing
+        assert [message async for message in call] == [b"first", b"last"]
+        assert await call.code() is StatusCode.OK
+
+
+async def test_a_channel_that_another_thread_lets_go_of_closes_its_connection() -> None:
+    """Garbage is collected in whatever thread happens to be at work."""
+    server = wire.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    asyncio.get_running_loop().set_debug(True)  # it refuses what must not be done from another thread
+    channels = [wire.insecure_channel(f"127.0.0.1:{port}")]
+    await channels[0].channel_ready()
+    await asyncio.to_thread(channels.clear)
+    await until(lambda: not server.connections)
+    await server.stop(None)
 
 
 async def test_a_unix_socket(tmp_path: Path) -> None:

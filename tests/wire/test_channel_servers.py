@@ -11,13 +11,14 @@ import pytest
 from grpc import ChannelConnectivity, StatusCode
 
 import wire
+from tests.venues import until
 from tests.wire.cores import ANSWER, in_parts
 from tests.wire.test_channel import ECHO, SOON, refusal
 from wire.channel import Channel
 from wire.client_call import REFUSED_PAUSE_S
 from wire.connection import Connection
-from wire.events import DataReceived, Event, HeadersReceived
-from wire.frames import SETTINGS, ErrorCode, Setting, frame, settings_frame, window_update
+from wire.events import DataReceived, Event, HeadersReceived, StreamReset
+from wire.frames import PING, SETTINGS, ErrorCode, Setting, frame, settings_frame, window_update
 from wire.hpack import encode
 from wire.messages import message_bytes
 
@@ -52,23 +53,38 @@ async def scripted(script: Callable[[Scripted, Event], None], options: Any = ())
     server.close()
 
 
-@pytest.mark.parametrize("way", ["REFUSED_STREAM", "GOAWAY"])
-async def test_a_call_that_the_server_has_not_looked_at_is_made_once_more(way: str) -> None:
-    seen: list[Any] = []
+def reset(server: Scripted, event: HeadersReceived) -> None:
+    server.core.reset(event.stream, ErrorCode.REFUSED_STREAM)
 
-    def script(server: Scripted, event: Event) -> None:
+
+def go_away(server: Scripted, event: HeadersReceived) -> None:
+    server.core.go_away(0, ErrorCode.NO_ERROR)
+
+
+class RefusedOnce:
+    """A script: the first call is refused in this way, the others are answered."""
+
+    def __init__(self, refuse: Callable[[Scripted, HeadersReceived], None]) -> None:
+        self.refuse = refuse
+        self.calls = 0
+
+    def __call__(self, server: Scripted, event: Event) -> None:
         if isinstance(event, HeadersReceived):
-            seen.append(event)
-            if len(seen) > 1:
-                server.answer(event)
-            elif way == "GOAWAY":
-                server.core.go_away(0, ErrorCode.NO_ERROR)
+            self.calls += 1
+            if self.calls == 1:
+                self.refuse(server, event)
             else:
-                server.core.reset(event.stream, ErrorCode.REFUSED_STREAM)
+                server.answer(event)
 
+
+@pytest.mark.parametrize("refuse", [reset, go_away])
+async def test_a_call_that_the_server_has_not_looked_at_is_made_once_more(
+    refuse: Callable[[Scripted, HeadersReceived], None],
+) -> None:
+    script = RefusedOnce(refuse)
     async with scripted(script) as channel:
         assert await asyncio.wait_for(channel.unary_unary(ECHO)(b"x"), 5) == b"answer"
-        assert len(seen) == 2
+        assert script.calls == 2
 
 
 async def test_a_server_that_refuses_a_call_gets_a_moment_before_it_is_asked_again() -> None:
@@ -95,6 +111,17 @@ async def test_a_call_that_is_refused_twice_fails() -> None:
 
     async with scripted(script) as channel:
         assert await refusal(channel.unary_unary(ECHO)(b"x")) is StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("grace", [None, 5])
+async def test_closing_lets_a_refused_call_be_made_once_more_as_far_as_there_is_grace(grace: float | None) -> None:
+    """It is under way all the time, though it has no stream for a moment."""
+    async with scripted(RefusedOnce(reset)) as channel, asyncio.timeout(5):
+        call = channel.unary_unary(ECHO)(b"x")
+        while not call.retried:
+            await asyncio.sleep(0)
+        await channel.close(grace)
+        assert await call.code() is (StatusCode.OK if grace else StatusCode.CANCELLED)
 
 
 async def test_goaway_lets_what_has_begun_end_and_sends_what_is_new_elsewhere() -> None:
@@ -133,6 +160,21 @@ async def test_a_silent_server_is_given_up_by_keepalive() -> None:
         assert "watchdog" in await call.details()
 
 
+async def test_keepalive_asks_again_as_soon_as_its_time_has_passed_and_not_that_of_a_failure_too() -> None:
+    pings: list[bytes] = []
+
+    def script(server: Scripted, event: Event) -> None:
+        if isinstance(event, HeadersReceived):
+            answer_ping = server.core.readers[PING]
+            server.core.readers[PING] = lambda *frame: (pings.append(frame[2]), answer_ping(*frame))[1]
+
+    options = [("grpc.keepalive_time_ms", 10), ("grpc.keepalive_timeout_ms", 60_000)]
+    async with scripted(script, options) as channel:
+        call = channel.unary_unary(ECHO)(b"x")
+        await until(lambda: len(pings) >= 5)
+        call.cancel()
+
+
 @pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", frame(SETTINGS, 0, 1), b""])
 async def test_what_is_no_http2_server_is_a_failure_to_connect(said: bytes) -> None:
     class Other(asyncio.Protocol):
@@ -155,6 +197,29 @@ async def test_an_answer_that_is_not_grpc_is_told_by_its_http_status() -> None:
 
     async with scripted(script) as channel:
         assert await refusal(channel.unary_unary(ECHO)(b"x")) is StatusCode.UNAVAILABLE
+
+
+REFUSED_HEADS = {
+    "status": [(b":status", b"503")],
+    "content type": [(b":status", b"200"), (b"content-type", b"text/html")],
+    "metadata": [(b":status", b"200"), (b"content-type", b"application/grpc"), (b"a-bin", b"no base64!")],
+}
+
+
+@pytest.mark.parametrize("why", REFUSED_HEADS)
+async def test_an_answer_that_is_refused_for_its_head_is_cancelled(why: str) -> None:
+    """The server is told that nobody reads on."""
+    told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def script(server: Scripted, event: Event) -> None:
+        if isinstance(event, HeadersReceived):
+            server.core.send_headers(event.stream, encode(REFUSED_HEADS[why]))
+        elif isinstance(event, StreamReset):
+            told.set_result(event.code)
+
+    async with scripted(script) as channel:
+        await refusal(channel.unary_unary(ECHO)(b"x"))
+        assert await asyncio.wait_for(told, 5) == ErrorCode.CANCEL
 
 
 async def test_a_limit_of_streams_that_shrinks_is_kept() -> None:

@@ -79,17 +79,15 @@ def test_a_larger_frame_is_used_once_it_is_allowed_and_a_smaller_one_again():
 
 def test_a_smaller_header_table_is_answered_at_the_head_of_the_next_block():
     core = client()
-    decoder = Decoder()
     core.receive(settings_frame({Setting.HEADER_TABLE_SIZE: 0}), 0.0)
     core.receive(settings_frame({Setting.HEADER_TABLE_SIZE: 4_096}), 0.0)
     core.take()
-    decoder.limit_table(0)
     blocks = []
     for _ in range(2):
         core.send_headers(core.open_stream(), REQUEST)
         blocks.append(frames(core.take())[0].payload)
     assert blocks == [b"\x20" + REQUEST, REQUEST]
-    assert decoder.decode(blocks[0]).fields == REQUEST_FIELDS
+    assert Decoder(table_limit=0).decode(blocks[0]).fields == REQUEST_FIELDS
 
 
 def test_a_smaller_header_table_reaches_an_answer_in_one_piece():
@@ -306,3 +304,20 @@ def test_what_was_answered_may_be_taken_back_as_often_as_one_likes():
         core.send_headers(core.streams[number], RESPONSE)
         core.receive(reset_frame(number, ErrorCode.CANCEL), 0.0)
     assert not core.failed
+
+
+@pytest.mark.parametrize("window", [127, 65_535, 1 << 24])
+def test_who_gives_back_each_frame_at_once_is_no_nuisance(window: int) -> None:
+    core = server(Limits(nuisances=4, nuisance_rate=0))
+    core.receive(settings_frame({Setting.INITIAL_WINDOW_SIZE: window}) + headers(1), 0.0)
+    stream, size = core.streams[1], 1 << 20
+    core.take()
+    core.send_data(stream, bytes(size), end_stream=True)
+    received = 0
+    while received < size:
+        sizes = [len(said.payload) for said in frames(core.take()) if said.kind == DATA]
+        assert sizes
+        received += sum(sizes)
+        for each in sizes:
+            core.receive(window_update(0, each) + window_update(1, each), 0.0)
+            assert not core.failed

@@ -7,12 +7,32 @@ from typing import Any
 
 import pytest
 
-from tests.wire import connections, endings, intercepted_calls, interceptors, limits, streams, synchronous, unary_calls
+from tests.wire import (
+    connections,
+    endings,
+    intercepted_calls,
+    interceptors,
+    limits,
+    metadata_calls,
+    streams,
+    synchronous,
+    unary_calls,
+)
 from tests.wire.outcomes import SCENARIOS
 from tests.wire.transports import PAIRS, REFERENCE, Pair
 
 # Each lists its scenarios.
-GROUPS = (unary_calls, streams, endings, connections, limits, synchronous, interceptors, intercepted_calls)
+GROUPS = (
+    unary_calls,
+    metadata_calls,
+    streams,
+    endings,
+    connections,
+    limits,
+    synchronous,
+    interceptors,
+    intercepted_calls,
+)
 PATIENCE_S = 10
 
 seen_on_the_reference: dict[str, Any] = {}

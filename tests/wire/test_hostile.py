@@ -35,6 +35,7 @@ from wire.frames import (
 )
 from wire.hpack import encode
 from wire.limits import Limits
+from wire.outbound import OUTBOX_COST
 
 CALM = ErrorCode.ENHANCE_YOUR_CALM
 EXHAUSTED, UNIMPLEMENTED, INTERNAL = "8", "12", "13"
@@ -72,6 +73,8 @@ FLOODS: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
     "GOAWAY": (b"", lambda n: go_away_frame(0, 0)),
     "the connection's window byte by byte": (b"", lambda n: window_update(0, 1)),
     "a stream's window byte by byte": (request(1, "Input"), lambda n: window_update(1, 1)),
+    "the connection's window": (b"", lambda n: window_update(0, 1_000)),
+    "the window of a stream that is closed": (request(1) + reset_frame(1, 8), lambda n: window_update(1, 1_000)),
     "malformed requests": (b"", lambda n: headers(new(n), MALFORMED[9:])),
     "streams without end": (b"", lambda n: request(new(n), "Duplex")),
 }
@@ -79,8 +82,9 @@ FLOODS: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
 
 @pytest.mark.parametrize("attack", FLOODS)
 async def test_a_flood_is_told_to_calm_down_and_ends(attack: str) -> None:
+    """The budgets do not fill up again, so that it ends however slowly it comes."""
     first, piece = FLOODS[attack]
-    async with besieged() as siege:
+    async with besieged(limits=Limits(nuisance_rate=0, reset_rate=0)) as siege:
         async with await siege.arrive() as attacker:
             await attacker.send(first)
             await attacker.flood(piece)
@@ -117,6 +121,16 @@ async def test_many_connections_that_flood_at_once() -> None:
             await attacker.cut_off()
             assert attacker.farewell() is CALM
             await attacker.leave()
+
+
+async def test_small_answers_that_wait_for_a_window_have_their_cost() -> None:
+    async with besieged(held=MEGABYTE) as siege, await siege.arrive(NO_WINDOW) as attacker:
+        at_once = 100  # begin before the first of them is answered
+        for start in range(0, 900, at_once):
+            await attacker.send(b"".join(call(new(n)) for n in range(start, start + at_once)))
+            await attacker.nudge()
+        refused = [n for n in range(900) if attacker.status(new(n)) == EXHAUSTED]
+        assert len(refused) >= 900 - MEGABYTE // OUTBOX_COST - at_once
 
 
 async def test_streams_above_the_limit_are_refused_and_the_others_live() -> None:
@@ -238,10 +252,11 @@ async def test_a_message_that_is_too_large_is_refused_by_its_prefix() -> None:
         assert siege.most_held < MEGABYTE
 
 
-async def test_a_bomb_of_gzip_is_refused() -> None:
+@pytest.mark.parametrize("method", ["Echo", "Duplex"])
+async def test_a_bomb_of_gzip_is_refused(method: str) -> None:
     async with besieged(receive_limit=MEGABYTE) as siege, await siege.arrive() as attacker:
         packed = compressed(1, bytes(50 * MEGABYTE))
-        await attacker.send(request(1, grpc_encoding="gzip") + packed + call(3))
+        await attacker.send(request(1, method, grpc_encoding="gzip") + packed + call(3))
         assert (await attacker.answer(1))["grpc-status"] == EXHAUSTED
         assert (await attacker.answer(3))["grpc-status"] == "0"
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from itertools import product
+from typing import Any
 
 import pytest
 import trustme
@@ -14,9 +17,11 @@ import wire
 from tests.venues import until
 from tests.wire.attacker import HOST, Attacker, Siege, besieged, call, message, request
 from tests.wire.cores import CLIENT_OPENING, data
-from tests.wire.services import ask
+from tests.wire.services import Asking, ask
 from wire.frames import (
+    CONTINUATION,
     END_HEADERS,
+    HEADER_BYTES,
     HEADERS,
     LARGEST_WINDOW,
     PREFACE,
@@ -28,9 +33,10 @@ from wire.frames import (
     settings_frame,
     window_update,
 )
+from wire.server_call import REQUEST_COST
 from wire.server_connection import WRITE_BUFFER
 
-EXHAUSTED, INTERNAL = "8", "13"
+LATE, EXHAUSTED, INTERNAL = "4", "8", "13"
 MEGABYTE = 1 << 20
 OPEN_WINDOWS = (
     PREFACE + settings_frame({Setting.INITIAL_WINDOW_SIZE: LARGEST_WINDOW}) + window_update(0, LARGEST_WINDOW - 65_535)
@@ -127,6 +133,24 @@ async def test_a_block_that_comes_in_crumbs_for_ever_is_dropped() -> None:
         await attacker.cut_off()
 
 
+DRIPS = {
+    "HEADERS": frame(HEADERS, END_HEADERS, 1, bytes(16_000))[:HEADER_BYTES],
+    "CONTINUATION": frame(HEADERS, 0, 1, b"\x82") + frame(CONTINUATION, 0, 1, bytes(16_000))[:HEADER_BYTES],
+}
+
+
+@pytest.mark.parametrize("start", DRIPS)
+async def test_a_block_that_drips_is_dropped(start: str) -> None:
+    """Not even a byte now and then keeps it."""
+    async with besieged() as siege, await siege.arrive(CLIENT_OPENING + DRIPS[start]) as attacker:
+        for _ in range(1_000):
+            if not await attacker.send(b"\0"):
+                break
+            await siege.goes_on(1)
+        assert attacker.is_cut_off
+        assert attacker.farewell() is None
+
+
 HALVES = {
     "half a frame": data(1, bytes(1_000))[:500],
     "half a frame's header": data(1, b"")[:4],
@@ -170,46 +194,93 @@ async def test_halves_of_messages_are_bounded_and_the_rest_refused() -> None:
         assert siege.intruder().unfinished == 0
 
 
+INTERCEPTORS = pytest.mark.parametrize("interceptors", [(), (Asking(),)], ids=["alone", "intercepted"])
+
+
+@INTERCEPTORS
+async def test_heads_alone_take_no_calls_from_others(interceptors: Sequence[Any]) -> None:
+    heads = b"".join(request(n, "Hang" if n & 2 else "Output") for n in range(1, 31, 2))
+    async with besieged(None, interceptors, concurrent_calls=20) as siege, AsyncExitStack() as stack:
+        for _ in range(4):
+            attacker = await stack.enter_async_context(await siege.arrive())
+            await attacker.send(heads)
+            await attacker.nudge()
+        await siege.goes_on()
+        assert siege.server.calls <= 1
+        await attacker.send(message(1, ask(9)))
+        assert (await attacker.answer(1))["grpc-status"] == "0"
+        await attacker.send(reset_frame(5, ErrorCode.CANCEL))
+
+
+@INTERCEPTORS
+async def test_calls_count_once_their_requests_are_whole(interceptors: Sequence[Any]) -> None:
+    ids = range(1, 11, 2)
+    async with besieged(None, interceptors, concurrent_calls=3) as siege, await siege.arrive() as attacker:
+        await siege.part()
+        for n in ids:
+            await attacker.send(request(n, "Hang"))
+            await attacker.nudge()  # one by one, because interceptors are at work for a moment, in which a call counts
+        await attacker.send(b"".join(map(message, ids)))
+        for n in ids[3:]:
+            answer = await attacker.answer(n)
+            assert (answer["grpc-status"], answer["grpc-message"]) == (EXHAUSTED, "Concurrent RPC limit exceeded!")
+        await until(lambda: siege.server.calls == 3)
+        siege.service.released.set()
+        for n in ids[:3]:
+            assert (await attacker.answer(n))["grpc-status"] == "0"
+        assert siege.server.calls == 0
+
+
+@INTERCEPTORS
+async def test_heads_alone_have_deadlines_and_cost_nothing_after(interceptors: Sequence[Any]) -> None:
+    ids = range(1, 11, 2)
+    async with besieged(None, interceptors) as siege, await siege.arrive() as attacker:
+        await siege.part()
+        await attacker.send(b"".join(request(n, grpc_timeout="50m") for n in ids))
+        for n in ids:
+            assert (await attacker.answer(n))["grpc-status"] == LATE
+        assert (siege.server.calls, siege.server.burden.size) == (0, 0)
+
+
+async def test_heads_alone_are_bounded_and_the_rest_refused() -> None:
+    async with besieged(unfinished=MEGABYTE) as siege, await siege.arrive() as attacker:
+        await attacker.flood(lambda n: request(2 * n + 1), 900)
+        await attacker.nudge()
+        refused = [n for n in range(900) if attacker.status(2 * n + 1) == EXHAUSTED]
+        assert len(refused) >= 900 - MEGABYTE // REQUEST_COST
+        assert siege.intruder().unfinished < MEGABYTE + 2 * REQUEST_COST
+
+
+FIRST_REQUESTS = {
+    "message": message(1, b"", end_stream=False),
+    "message and end": message(1, b""),
+    "end": data(1, b"", end_stream=True),
+}
+
+
+@pytest.mark.parametrize("first", FIRST_REQUESTS)
+async def test_a_stream_is_refused_when_its_first_request_has_come(first: str) -> None:
+    async with besieged(first_request_s=60) as siege, await siege.arrive() as attacker:
+        await attacker.send(request(1, "RefuseDuplex"))
+        await siege.service.entered.wait()
+        await attacker.nudge()
+        assert attacker.answers == {}
+        await attacker.send(FIRST_REQUESTS[first])
+        assert (await attacker.answer(1))["grpc-status"] == EXHAUSTED
+
+
+async def test_a_stream_on_which_nothing_comes_is_refused_all_the_same() -> None:
+    async with besieged(first_request_s=0.01) as siege, await siege.arrive() as attacker:
+        await attacker.send(request(1, "RefuseDuplex"))
+        assert (await attacker.answer(1))["grpc-status"] == EXHAUSTED
+
+
 async def test_a_message_that_ends_in_its_middle_is_an_error() -> None:
     async with besieged() as siege, await siege.arrive() as attacker:
         for nth, method in enumerate(("Echo", "Duplex", "Input", "Output")):
             stream_id = 2 * nth + 1
             await attacker.send(request(stream_id, method) + data(stream_id, b"\0\0\0\0\x09half", end_stream=True))
             assert (await attacker.answer(stream_id))["grpc-status"] == INTERNAL
-
-
-async def test_requests_that_nobody_reads_wait_with_the_client() -> None:
-    """An answer that cannot leave keeps a stream half open: what comes on it is dropped."""
-    opening = PREFACE + settings_frame({Setting.INITIAL_WINDOW_SIZE: 0})
-    async with besieged() as siege, await siege.arrive(opening) as attacker:
-        await attacker.send(request(1, "Output") + message(1, ask(10, 10), end_stream=False))
-        await until(lambda: any(intruder.unread for intruder in siege.intruders()))
-        for _ in range(70):  # within its window each time
-            await attacker.flood(lambda n: data(1, b"\0\0\x10\0\0" + bytes(16_000)), 3, 1)
-            await attacker.nudge()
-        await attacker.send(window_update(1, 100))
-        assert (await attacker.answer(1))["grpc-status"] == "0"
-        assert siege.most_held < MEGABYTE
-
-
-CRUMBS = {
-    "empty": (bytes(16_000), bytes(16_000)),
-    "small": (b"\0\0\0\0\x01x" * 2_500, b"\0\0\0\0\x01x" * 2_500),
-    "cut across": (bytes(16_000) + b"\0\0\0\0\x02x", b"x" + bytes(16_000) + b"\0\0\0\0\x02x"),
-}
-
-
-@pytest.mark.parametrize("crumb", CRUMBS)
-async def test_messages_that_nobody_reads_wait_with_the_client_however_small(crumb: str) -> None:
-    """To hold a message costs more than its bytes; and half of one at a frame's end is no excuse."""
-    first, more = CRUMBS[crumb]
-    async with besieged() as siege, await siege.arrive() as attacker:
-        await attacker.send(request(1, "HangDuplex"))
-        await siege.service.entered.wait()
-        await attacker.flood(lambda n: data(1, more if n else first), 100, 1)
-        await attacker.send(call(3))
-        assert (await attacker.answer(3))["grpc-status"] == "0"
-        assert attacker.resets() == {1: ErrorCode.FLOW_CONTROL_ERROR}
 
 
 # Connections

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import grpc
 import msgspec
 import pytest
 import trustme
@@ -16,7 +17,7 @@ import trustme
 import wire
 from tests.venues import until
 from tests.wire.attacker import HOST, Attacker, besieged
-from tests.wire.services import SERVICE
+from tests.wire.services import SERVICE, Service
 from wire.settings import ServerSettings
 
 FILES = 64
@@ -118,3 +119,51 @@ async def test_a_server_that_stops_ends_handshakes() -> None:
         await server.stop(None)
         await silent.cut_off()
     assert not server.arriving
+
+
+@pytest.mark.parametrize(("handshake_s", "failures"), [(-1.0, 1), (0.1, 0)], ids=["ours", "of the peer"])
+async def test_a_connection_that_fails_by_a_fault_of_ours_is_told_of_loudly(
+    handshake_s: float, failures: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate = trustme.CA().issue_cert(HOST)
+    pair = certificate.private_key_pem.bytes(), certificate.cert_chain_pems[0].bytes()
+    server = wire.server()
+    server.settings = msgspec.structs.replace(server.settings, handshake_s=handshake_s)
+    port = server.add_secure_port(f"{HOST}:0", wire.ssl_server_credentials([pair]))
+    await server.start()
+    async with await Attacker.arrive(port, b"") as visitor:
+        await visitor.cut_off()
+    await server.stop(None)
+    loud = [record for record in caplog.records if record.name == "wire" and record.levelname == "ERROR"]
+    assert [record.exc_info is not None for record in loud] == [True] * failures
+
+
+@pytest.mark.parametrize(
+    "theirs", [grpc.ssl_server_credentials([(b"key", b"chain")]), grpc.local_server_credentials(), None]
+)
+def test_grpcio_s_server_credentials_are_refused_with_words_that_say_what_to_use(theirs: Any) -> None:
+    server = wire.server()
+    with pytest.raises(TypeError, match=r"wire\.ssl_server_credentials"):
+        server.add_secure_port(f"{HOST}:0", theirs)
+    assert server.listeners == []
+
+
+async def test_any_address_is_that_of_each_family() -> None:
+    server = wire.server()
+    server.add_generic_rpc_handlers((Service().handlers({}),))
+    port = server.add_insecure_port("[::]:0")
+    await server.start()
+    async with wire.insecure_channel(f"{HOST}:{port}") as channel:
+        assert await channel.unary_unary(f"/{SERVICE}/Echo")(b"x", timeout=LONG_S) == b"x"
+    await server.stop(None)
+
+
+async def test_a_port_is_shared_where_both_servers_ask_for_that() -> None:
+    servers = [wire.server(options=[("grpc.so_reuseport", share)]) for share in (1, 1, 0)]
+    port = servers[0].add_insecure_port(f"{HOST}:0")
+    assert servers[1].add_insecure_port(f"{HOST}:{port}") == port
+    with pytest.raises(RuntimeError, match="in use"):
+        servers[2].add_insecure_port(f"{HOST}:{port}")
+    for server in servers:
+        await server.start()
+        await server.stop(None)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -14,8 +15,8 @@ import pytest
 import trustme
 
 import wire
-from tests.wire.outcomes import one
-from tests.wire.services import Context, both_streams, client_stream, server_stream, unary
+from tests.wire.outcomes import Outcome, one
+from tests.wire.services import Asking, Context, both_streams, client_stream, server_stream, unary
 from tests.wire.transports import STOP_S, Pair
 
 PAIR = Pair("grpcio", "native")
@@ -25,11 +26,10 @@ LARGE_BYTES = 65 << 20
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
-class Asking(grpc.aio.ServerInterceptor):
-    """Changes nothing."""
-
-    async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        return await continuation(details)
+class Refusal(NamedTuple):
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str], ...]
 
 
 def unreadable(message: bytes) -> bytes:
@@ -67,6 +67,18 @@ async def test_a_request_that_does_not_parse_ends_as_unknown(interceptors: tuple
     assert (end.code, end.details) == ("UNKNOWN", "Unexpected <class 'ValueError'>: no such message")
 
 
+@pytest.mark.parametrize("pair", [("Upper", "x"), ("x", "a\nb"), ("x", 7)])
+async def test_initial_metadata_that_is_not_legal_leaves_the_call_as_it_was(pair: Any) -> None:
+    async def method(request: bytes, context: Context) -> bytes:
+        with suppress(TypeError, ValueError):
+            await context.send_initial_metadata((pair,))
+        await context.send_initial_metadata((("x", "legal"),))
+        return b"answer"
+
+    async with PAIR.serving({"Try": unary(method)}) as link:
+        assert await one(link.unary("Try")(b"", timeout=LONG_S)) == Outcome([b"answer"], initial=(("x", "legal"),))
+
+
 async def test_a_handler_that_is_no_handler_ends_its_call() -> None:
     class Misled(grpc.aio.ServerInterceptor):
         async def intercept_service(self, continuation: Any, details: Any) -> Any:
@@ -75,6 +87,22 @@ async def test_a_handler_that_is_no_handler_ends_its_call() -> None:
     async with PAIR.serving(server={"interceptors": (Misled(),)}) as link:
         end = await one(link.unary("Echo")(b"", timeout=LONG_S))
     assert end.code == "UNKNOWN"
+
+
+async def test_an_interceptor_changes_the_details_of_no_other_call() -> None:
+    seen = []
+
+    class Renaming(grpc.aio.ServerInterceptor):
+        async def intercept_service(self, continuation: Any, details: Any) -> Any:
+            seen.append(details.method)
+            with suppress(AttributeError):
+                details.method = "/renamed"
+            return await continuation(details)
+
+    async with PAIR.serving(server={"interceptors": (Renaming(),)}) as link:
+        for _ in range(2):
+            assert await one(link.unary("Echo")(b"same", timeout=LONG_S)) == Outcome([b"same"])
+    assert len(set(seen)) == 1
 
 
 async def test_a_handler_that_will_not_be_cancelled_does_not_keep_the_server() -> None:
@@ -117,6 +145,40 @@ async def test_a_synchronous_abort_is_an_abort() -> None:
         stream = link.server_stream("Many")(b"", timeout=LONG_S)
         assert await stream.read() == b"first"
         assert (await stream.code(), await stream.details()) == (grpc.StatusCode.ABORTED, "after one")
+
+
+async def test_a_synchronous_servicer_has_the_whole_of_grpc_s_context() -> None:
+    """Of abort_with_status, is_active and cancel grpcio gives an asynchronous server's threads nothing."""
+    names = {name for name in dir(grpc.ServicerContext) if not name.startswith("_")}
+
+    def method(request: bytes, context: Context) -> bytes:
+        assert isinstance(context, grpc.ServicerContext)
+        assert not {name for name in names if not callable(getattr(context, name))}
+        return str(context.is_active()).encode()
+
+    async with PAIR.serving({"Look": unary(method)}) as link:
+        assert await one(link.unary("Look")(b"", timeout=LONG_S)) == Outcome([b"True"])
+
+
+async def test_a_synchronous_abort_with_status_is_an_abort() -> None:
+    def method(request: bytes, context: Context) -> bytes:
+        context.abort_with_status(Refusal(grpc.StatusCode.ABORTED, "as it is", (("reason", "because"),)))
+        raise AssertionError
+
+    async with PAIR.serving({"One": unary(method)}) as link:
+        end = await one(link.unary("One")(b"", timeout=LONG_S))
+    assert (end.code, end.details, end.trailing) == ("ABORTED", "as it is", (("reason", "because"),))
+
+
+async def test_a_synchronous_cancel_ends_the_call() -> None:
+    def method(request: bytes, context: Context) -> bytes:
+        context.cancel()
+        while context.is_active():
+            time.sleep(0.001)
+        return request
+
+    async with PAIR.serving({"One": unary(method)}) as link:
+        assert (await one(link.unary("One")(b"", timeout=LONG_S))).code == "CANCELLED"
 
 
 async def test_a_synchronous_generator_does_not_hold_the_loop() -> None:

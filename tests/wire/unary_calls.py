@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from tests.wire.outcomes import Outcome, one, raised, scenario, shown
-from tests.wire.services import Context, ask, unary
+from tests.wire.outcomes import Outcome, iterated, one, raised, scenario
+from tests.wire.services import Context, ask, client_stream, unary
 from tests.wire.transports import Pair
 
 ABORTED = Outcome(
@@ -18,14 +18,6 @@ ABORTED = Outcome(
     "no such: 100% ☺",
     trailing=(("reason", "because"), ("proof-bin", b"\0\xff")),
     raised="AioRpcError",
-)
-METADATA = (
-    ("x-a", "1"),
-    ("x-a", "2"),
-    ("x-b-bin", b"\0\xff\n"),
-    ("x-empty", ""),
-    ("x-empty-bin", b""),
-    ("x-c", "a,b "),
 )
 
 
@@ -48,6 +40,50 @@ async def serializers(pair: Pair) -> Any:
     async with pair.serving({"Text": handler}) as link:
         call = link.channel.unary_unary("/wire.test.Everything/Text", str.encode, bytes)
         return await call("hi"), seen[0]
+
+
+@scenario([Outcome([b"written", b"returned"]), Outcome([b"written", b""]), Outcome([b"written", b"returned"])])
+async def unary_methods_that_write(pair: Pair) -> Any:
+    """What they return comes after it, under the one head; a caller who expects a stream can read it."""
+
+    async def both(request: Any, context: Context) -> bytes:
+        await context.write(b"written")
+        return b"returned"
+
+    async def nothing(request: bytes, context: Context) -> Any:
+        await context.write(b"written")
+
+    async with pair.serving({"Both": unary(both), "Nothing": unary(nothing), "Asked": client_stream(both)}) as link:
+        return [await iterated(link.server_stream(method)(b"")) for method in ("Both", "Nothing", "Asked")]
+
+
+@scenario(Outcome([b"True"]))
+async def unary_method_that_reads(pair: Pair) -> Any:
+    """There is nothing more than the request that it was given."""
+
+    async def method(request: bytes, context: Context) -> bytes:
+        return repr(await context.read() is grpc.aio.EOF).encode()
+
+    async with pair.serving({"Read": unary(method)}) as link:
+        return await one(link.unary("Read")(b""))
+
+
+@scenario(
+    [
+        Outcome([b""]),
+        Outcome(["größe".encode()]),
+        Outcome([], "UNKNOWN", "Unexpected <class 'TypeError'>: Expected bytes, got int", raised="AioRpcError"),
+    ]
+)
+async def answers_that_are_no_bytes(pair: Pair) -> Any:
+    """Without a serializer nothing is an empty message, and text is in UTF-8."""
+    answers: list[Any] = [None, "größe", 7]
+
+    async def method(request: bytes, context: Context) -> Any:
+        return answers[len(request)]
+
+    async with pair.serving({"Any": unary(method)}) as link:
+        return [await one(link.unary("Any")(bytes(n))) for n in range(len(answers))]
 
 
 @scenario("AioRpcError UNKNOWN")
@@ -119,6 +155,26 @@ async def exception(pair: Pair) -> Any:
         return await one(link.unary("Raise")(b""))
 
 
+@scenario("UNKNOWN")
+async def a_servicer_that_cancels_its_call(pair: Pair) -> Any:
+    """Only synchronous contexts can."""
+
+    async def method(request: bytes, context: Any) -> None:
+        context.cancel()
+
+    async with pair.serving({"Cancel": unary(method)}) as link:
+        return (await one(link.unary("Cancel")(b"", timeout=5))).code
+
+
+@scenario("UNKNOWN")
+async def abort_error_of_another_call(pair: Pair) -> Any:
+    async def method(request: bytes, context: Context) -> bytes:
+        raise grpc.aio.AbortError("of another")
+
+    async with pair.serving({"Other": unary(method)}) as link:
+        return (await one(link.unary("Other")(b""))).code
+
+
 @scenario(
     Outcome([], "NOT_FOUND", "Unexpected <class 'ValueError'>: v", trailing=(("reason", "r"),), raised="AioRpcError")
 )
@@ -158,86 +214,6 @@ async def answer_of_none(pair: Pair) -> Any:
 
     async with pair.serving({"None": unary(method)}) as link:
         return await one(link.unary("None")(b"question"))
-
-
-@scenario(Outcome([repr(list(METADATA)).encode()], initial=METADATA, trailing=METADATA))
-async def metadata_both_ways(pair: Pair) -> Any:
-    """Repeated keys stand together, in order; empty values and spaces at the end are kept."""
-    async with pair.serving() as link:
-        return await one(link.unary("Metadata")(b"", metadata=(METADATA[0], *METADATA[2:], METADATA[1])))
-
-
-@scenario()
-async def metadata_as_the_handler_sees_it(pair: Pair) -> Any:
-    """Nothing of the transport's own but the user agent; keys that the transport owns are taken from the caller."""
-    seen: list[Any] = []
-
-    async def method(request: bytes, context: Context) -> bytes:
-        seen.append([(key, value) for key, value in context.invocation_metadata() or ()])
-        return b""
-
-    sent = [(("x-a", "1"),), (("grpc-mine", "1"),), (("te", "x"),), (("content-type", "x"),), (("user-agent", "me"),)]
-    async with pair.serving({"See": unary(method)}) as link:
-        for metadata in sent:
-            await link.unary("See")(b"", metadata=metadata)
-    assert all(dict(keys)["user-agent"] != "me" for keys in seen)
-    return [[(key, value) for key, value in keys if key != "user-agent"] for keys in seen]
-
-
-@scenario(["ValueError or refusal"] * 6)
-async def metadata_that_is_not_legal(pair: Pair) -> Any:
-    """It never reaches the server: what is raised instead differs with the kind of fault."""
-    wrong: list[Any] = [("Upper", "x"), (":p", "x"), ("", "x"), ("x", "a\nb"), ("x", "é"), ("x-bin", "text")]
-    async with pair.serving() as link:
-
-        async def refused(metadata: Any) -> str:
-            try:
-                await link.unary("Echo")(b"", metadata=(metadata,))
-            except Exception:
-                return "ValueError or refusal"
-            return "accepted"
-
-        return [await refused(metadata) for metadata in wrong]
-
-
-@scenario(Outcome([], "INTERNAL", "Invalid metadata", raised="AioRpcError"))
-async def trailing_metadata_that_is_not_legal(pair: Pair) -> Any:
-    async def method(request: bytes, context: Context) -> bytes:
-        context.set_trailing_metadata((("Upper", "x"),))
-        return b""
-
-    async with pair.serving({"Upper": unary(method)}) as link:
-        return await one(link.unary("Upper")(b""))
-
-
-@scenario(("UNKNOWN", True, (("x-a", "b"),)))
-async def initial_metadata_twice(pair: Pair) -> Any:
-    async def method(request: bytes, context: Context) -> bytes:
-        await context.send_initial_metadata((("x-a", "b"),))
-        await context.send_initial_metadata((("x-a", "b"),))
-        return b""
-
-    async with pair.serving({"Twice": unary(method)}) as link:
-        end = await one(link.unary("Twice")(b""))
-        return end.code, "already sent" in str(end.details), end.initial
-
-
-@scenario((("x-a", "b"),))
-async def initial_metadata_before_the_answer(pair: Pair) -> Any:
-    """It arrives while the method still works."""
-    released = asyncio.Event()
-
-    async def method(request: bytes, context: Context) -> bytes:
-        await context.send_initial_metadata((("x-a", "b"),))
-        await released.wait()
-        return b""
-
-    async with pair.serving({"Early": unary(method)}) as link:
-        call = link.channel.unary_stream("/wire.test.Everything/Early")(b"")
-        early = shown(await call.initial_metadata())
-        released.set()
-        await call.read()
-        return early
 
 
 @scenario(

@@ -1,9 +1,10 @@
 """Decoding header blocks (RFC 7541), fast for those that come again and for those that do not.
 
-The static and the dynamic table are one list, so that a field's number is its place: 1 to 61 are the static fields,
-62 is the newest dynamic one. An entry is the very pair that goes into a decoded list, so an indexed field costs a
-look-up. What a block means depends on its bytes and on the table; so a block that leaves the table as it was is
-answered from a cache for as long as the table stays that way, and whatever changes the table empties the cache.
+The static and the dynamic table are one list: 1 to 61 are the static fields, 62 is the newest dynamic one. A field's
+place is its number with the highest bit, which is how a byte names it. An entry is the very pair that goes into a
+decoded list, so an indexed field costs a look-up. What a block means depends on its bytes and on the table; so a block
+that leaves the table as it was is answered from a cache for as long as the table stays that way, and whatever changes
+the table empties the cache.
 """
 
 from __future__ import annotations
@@ -18,21 +19,25 @@ from wire.hpack.static import FIELD_OVERHEAD, STATIC, Field, field_size
 
 DEFAULT_TABLE_LIMIT = 4096  # in bytes: where every connection starts (RFC 9113, 6.5.2)
 DEFAULT_LIST_LIMIT = 16384  # in bytes
-FIRST_DYNAMIC = len(STATIC) + 1
+INDEXED = 0x80  # the bit of a field that is in a table; the other bits are its number
+FIRST_DYNAMIC = INDEXED + len(STATIC) + 1
 
-# Of blocks, per connection. A decoded block takes up to some twenty times the bytes it came in.
+# Of blocks, per connection. They are counted decoded, because of what is kept with them: a few bytes may name a table's
+# worth of fields.
 CACHED_BLOCKS = 256
-CACHED_BYTES = 32768
+CACHED_BYTES = 64 << 10
 
 
 class Block(Struct):
     """A decoded header block. One that comes again is the same object, so that a reader may keep with it what it made
-    of the fields: `as_head` and `as_trailers` are the connection's, `memo` that of the layer above."""
+    of the fields: `memo` is the layer's above, the others are the connection's."""
 
     fields: tuple[Field, ...]
     too_large: bool = False
     as_head: Any = None
     as_trailers: Any = None
+    template: Any = None
+    timeout_s: float | None = None
     memo: Any = None
 
 
@@ -49,8 +54,8 @@ class Decoder:
         self.maximum = min(table_limit, DEFAULT_TABLE_LIMIT)  # what the peer uses of the limit
         self.size = 0
         self.changes = 0
-        self.entries: list[Field] = [(b"", b""), *STATIC]
-        self.sizes = [0, *map(field_size, STATIC)]
+        self.entries: list[Field] = [*NOTHING, *STATIC]
+        self.sizes = [*map(field_size, self.entries)]
         self.cache: dict[bytes, Block] = {}
         self.cached_bytes = 0
 
@@ -59,71 +64,63 @@ class Decoder:
         """The dynamic table, the newest entry first."""
         return tuple(self.entries[FIRST_DYNAMIC:])
 
-    def limit_table(self, limit: int) -> None:
-        """The peer has acknowledged another SETTINGS_HEADER_TABLE_SIZE."""
-        self.table_limit = limit
-        self.forget()
-
     def decode(self, block: bytes) -> Block:
         """What the block says; HpackError where it is broken, and then the connection is to end."""
-        known = self.cache.get(block)
-        if known is not None:
-            return known
-        if self.maximum > self.table_limit and block[:1] not in SIZE_UPDATES:
-            raise HpackError("a block that does not begin by shrinking the table to the acknowledged limit")
-        changes = self.changes
-        try:
-            fresh = self.read(block)
-        except IndexError:
-            raise HpackError("a block that ends early or names a field that is not there") from None
-        if changes == self.changes:
-            self.keep(block, fresh)
-        return fresh
+        return self.cache.get(block) or self.read(block)
 
     def read(self, block: bytes) -> Block:
-        """Every field of the block, for the sake of the table; but none is kept once the list is too large."""
-        entries, sizes, limit, end = self.entries, self.sizes, self.list_limit, len(block)
+        """What a block says that is not in the cache: every field, for the sake of the table; but none is kept once the
+        list is too large."""
+        entries, sizes, limit, end, changes = self.entries, self.sizes, self.list_limit, len(block), self.changes
         fields: list[Field] = []
         total = updates = position = 0
-        while position < end:
-            byte = block[position]
-            position += 1
-            if byte > 0x80:
-                index = byte & 0x7F
-                if index == 0x7F:
-                    index, position = integer(block, position, 0x7F)
-                fields.append(entries[index])
-                total += sizes[index]
-            elif byte & 0xE0 == 0x20:
-                updates += 1
-                if total or updates > 2:
-                    raise HpackError("a change of the table's size that is not at the head of a block")
-                maximum, position = short_integer(block, position, byte & 0x1F, 0x1F)
-                self.resize(maximum)
-            elif byte == 0x80:
-                raise HpackError("an indexed field without an index")
-            else:
-                mask = 0x3F if byte & 0x40 else 0x0F
-                index = byte & mask
-                if index == mask:
-                    index, position = integer(block, position, mask)
-                if index:
-                    name = entries[index][0]
+        try:
+            while position < end:
+                byte = block[position]
+                position += 1
+                if byte > INDEXED:
+                    if byte == 0xFF:
+                        index, position = integer(block, position, 0x7F)
+                        byte = INDEXED + index
+                    fields.append(entries[byte])
+                    total += sizes[byte]
+                elif byte & 0xE0 == 0x20:
+                    updates += 1
+                    if total or updates > 2:
+                        raise HpackError("a change of the table's size that is not at the head of a block")
+                    maximum, position = short_integer(block, position, byte & 0x1F, 0x1F)
+                    self.resize(maximum)
+                elif byte == INDEXED:
+                    raise HpackError("an indexed field without an index")
                 else:
-                    name, position = string(block, position)
-                value, position = string(block, position)
-                size = len(name) + len(value) + FIELD_OVERHEAD
-                fields.append((name, value))
-                total += size
-                if byte & 0x40:
-                    self.insert((name, value), size)
-            if total > limit:
-                fields.clear()
-        return Block(tuple(fields), total > limit)
+                    mask = 0x3F if byte & 0x40 else 0x0F
+                    index = byte & mask
+                    if index == mask:
+                        index, position = integer(block, position, mask)
+                    if index:
+                        name = entries[INDEXED + index][0]
+                    else:
+                        name, position = string(block, position)
+                    value, position = string(block, position)
+                    field = (name, value)
+                    fields.append(field)
+                    size = len(name) + len(value) + FIELD_OVERHEAD
+                    total += size
+                    if byte & 0x40:
+                        self.insert(field, size)
+                if total > limit:
+                    fields.clear()
+        except IndexError:
+            raise HpackError("a block that ends early or names a field that is not there") from None
+        fresh = Block(tuple(fields), total > limit)
+        if changes == self.changes and total <= min(limit, CACHED_BYTES):
+            self.keep(block, fresh, total)
+        return fresh
 
     def insert(self, field: Field, size: int) -> None:
         """The newest entry; older ones make room, and one larger than the table leaves it empty (RFC 7541, 4.4)."""
-        self.evict(self.maximum - size)
+        if self.size + size > self.maximum:
+            self.evict(self.maximum - size)
         if size <= self.maximum:
             self.entries.insert(FIRST_DYNAMIC, field)
             self.sizes.insert(FIRST_DYNAMIC, size)
@@ -143,27 +140,29 @@ class Decoder:
             self.entries.pop()
             self.size -= self.sizes.pop()
 
-    def keep(self, block: bytes, fresh: Block) -> None:
+    def keep(self, block: bytes, fresh: Block, size: int) -> None:
         """A full cache starts again: what matters comes again soon."""
-        if len(block) > CACHED_BYTES:
-            return
-        self.cached_bytes += len(block)
+        self.cached_bytes += size
         if len(self.cache) == CACHED_BLOCKS or self.cached_bytes > CACHED_BYTES:
             self.cache.clear()
-            self.cached_bytes = len(block)
+            self.cached_bytes = size
         self.cache[block] = fresh
 
     def forget(self) -> None:
         self.changes += 1
-        self.cache.clear()
-        self.cached_bytes = 0
+        if self.cache:
+            self.cache.clear()
+            self.cached_bytes = 0
 
 
-SIZE_UPDATES = frozenset(bytes([byte]) for byte in range(0x20, 0x40))
+NOTHING: list[Field] = [(b"", b"")] * (INDEXED + 1)
 
 
 def integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:
     """A number that filled its prefix, and the place behind it. Four more bytes are plenty for what fits in a block."""
+    byte = block[position]
+    if byte < 0x80:  # as nearly always
+        return prefix + byte, position + 1
     value = prefix
     for shift in (0, 7, 14, 21):
         byte = block[position]
@@ -181,12 +180,15 @@ def short_integer(block: bytes, position: int, value: int, prefix: int) -> tuple
 def string(block: bytes, position: int) -> tuple[bytes, int]:
     """A string, out of its Huffman code if it has one, and the place behind it."""
     head = block[position]
-    position += 1
+    start = position + 1
+    end = start + head
+    if head < 0x7F and end <= len(block):
+        return block[start:end], end
     length = head & 0x7F
     if length == 0x7F:
-        length, position = integer(block, position, 0x7F)
-    end = position + length
+        length, start = integer(block, start, 0x7F)
+    end = start + length
     if end > len(block):
         raise HpackError("a string that runs past its block")
-    text = block[position:end]
+    text = block[start:end]
     return (decoded(text) if head & 0x80 else text), end

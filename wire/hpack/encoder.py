@@ -15,7 +15,7 @@ from wire.hpack.static import STATIC, Field
 SIZE_UPDATE_TO_ZERO = b"\x20"  # at the head of a connection's first block: the peer may drop its table
 
 PLAIN, NEVER_INDEXED, INDEXED = 0x00, 0x10, 0x80
-SECRET = frozenset({b"authorization", b"cookie", b"x-api-key"})
+SECRET = frozenset({b"authorization", b"cookie", b"x-api-key", b"x-service-key"})
 
 INDEX_OF_FIELD = {field: index for index, field in enumerate(STATIC, 1)}
 INDEX_OF_NAME = {name: index for index, (name, _) in reversed([*enumerate(STATIC, 1)])}
