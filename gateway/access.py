@@ -48,6 +48,17 @@ class Access:
             raise Refused(v1.PERMISSION_DENIED, "This needs an operator's key")
         return account
 
+    def stranger(self, context: Context) -> str | None:
+        """The address of a caller who shows no valid key; None for one who shows an account's, or the bridge's."""
+        metadata = context.invocation_metadata() or ()
+        if self.address.is_bridge(metadata):
+            return None
+        try:
+            self.account(context)
+        except Refused:
+            return self.address.of(context.peer(), metadata)
+        return None
+
     def admit_registration(self, context: Context) -> None:
         """Count one registration against the address it comes from."""
         address = self.address.of(context.peer(), context.invocation_metadata() or ())

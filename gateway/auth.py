@@ -153,15 +153,23 @@ class ClientAddress:
 
     def of(self, peer: str, metadata: Metadata) -> str:
         """The address behind a call, as `block` writes it. `peer` is what gRPC says of the connection."""
-        shown = {name: value for name, value in metadata if isinstance(value, str)}
-        service_key = shown.get("x-service-key", "")
-        if hmac.compare_digest(key_hash(service_key), self.service_key_hash):
+        if self.is_bridge(metadata):
             # The last address is the one that the bridge itself saw; the ones before are its client's claims.
-            forwarded = block(shown.get("x-forwarded-for", "").rpartition(",")[2].strip())
+            forwarded = block(shown(metadata, "x-forwarded-for").rpartition(",")[2].strip())
             if forwarded:
                 return forwarded
         host = peer.partition(":")[2] if peer.startswith(("ipv4:", "ipv6:")) else ""
         return block(unquote(host).rpartition(":")[0].strip("[]")) or "local"
+
+    def is_bridge(self, metadata: Metadata) -> bool:
+        """Whether a caller shows the service key."""
+        return hmac.compare_digest(key_hash(shown(metadata, "x-service-key")), self.service_key_hash)
+
+
+def shown(metadata: Metadata, wanted: str) -> str:
+    """What the metadata says last under a name, or ""."""
+    said = [value for name, value in metadata if name == wanted and isinstance(value, str)]
+    return said[-1] if said else ""
 
 
 def block(host: str) -> str:

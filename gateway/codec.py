@@ -16,7 +16,15 @@ from gateway.refusals import Refused, detail, invalid_request
 from outcry import v1
 
 WORD_LENGTH = 128
-NOT_BUILT_YET = ("stop_price", "stop_loss", "take_profit", "display_quantity", "signal_confidence")
+NOT_BUILT_YET = {
+    "stop_price",
+    "stop_loss",
+    "take_profit",
+    "display_quantity",
+    "signal_confidence",
+    "post_only",
+    "self_trade_prevention",
+}
 STP_NONE = (v1.SELF_TRADE_PREVENTION_UNSPECIFIED, v1.SELF_TRADE_PREVENTION_NONE)
 
 
@@ -39,13 +47,16 @@ LIQUIDITY: dict[Liquidity, v1.Liquidity] = {
 def new_order(account: int, request: v1.NewOrder) -> NewOrder:
     """The command in `request`; Refused with INVALID_REQUEST where it asks for what is not built."""
     present = request.HasField
-    for field in NOT_BUILT_YET:
-        if present(field):
-            raise invalid_request(f"{field} is not supported yet", field)
-    if request.post_only:
-        raise invalid_request("post_only is not supported yet", "post_only")
-    if request.self_trade_prevention not in STP_NONE:
-        raise invalid_request("self_trade_prevention is not supported yet", "self_trade_prevention")
+    if (
+        present("stop_price")
+        or present("stop_loss")
+        or present("take_profit")
+        or present("display_quantity")
+        or present("signal_confidence")
+        or request.post_only
+        or request.self_trade_prevention not in STP_NONE
+    ):
+        raise not_built_yet(request)
     client_order_id, instrument_id = request.client_order_id, request.instrument_id
     if len(client_order_id) > WORD_LENGTH or len(instrument_id) > WORD_LENGTH:
         word(client_order_id, "client_order_id")
@@ -63,6 +74,11 @@ def new_order(account: int, request: v1.NewOrder) -> NewOrder:
         request.attempt,
         request.channel,
     )
+
+
+def not_built_yet(request: v1.NewOrder) -> Refused:
+    field = next(descriptor.name for descriptor, _ in request.ListFields() if descriptor.name in NOT_BUILT_YET)
+    return invalid_request(f"{field} is not supported yet", field)
 
 
 def word(text: str, field: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any, Protocol, TypeVar
 
@@ -11,8 +13,10 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health
+from grpc_reflection.v1alpha import reflection
 
 import wire
+from gateway.access import Access
 from gateway.refusals import (
     Refused,
     abort,
@@ -159,21 +163,45 @@ def end(call: PlainCall, refused: Refused) -> None:
 
 
 class Streams:
-    """The open streams of one kind: at most `limit`, so that calls keep room, and ended when the server stops."""
+    """The open streams: bounded, so that calls keep room, and ended when the server stops.
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    Callers with a valid key have `keyed` among them. Those without have `strangers`, and those at one address at most
+    `at_address` of these: nobody without a key takes a stream from one who has a key, or all from the others without.
+    """
+
+    def __init__(self, access: Access, *, keyed: int, strangers: int, at_address: int) -> None:
+        self.access = access
+        self.keyed = keyed
+        self.strangers = strangers
+        self.at_address = at_address
+        self.open: Counter[str] = Counter()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.closed = False
 
-    def enter(self) -> asyncio.Task[Any]:
-        """Count the present task. Refused where there are too many."""
-        if len(self.tasks) >= self.limit:
-            raise overloaded("Too many streams", limit=self.limit)
+    @contextmanager
+    def one(self, context: Context) -> Iterator[None]:
+        """Count the present task for a while. Refused where there are too many."""
+        limits = self.limits(context)
+        for group, limit in limits.items():
+            if self.open[group] >= limit:
+                raise overloaded("Too many streams", limit=limit)
         task = asyncio.current_task()
         assert task is not None
         self.tasks.add(task)
-        return task
+        self.open.update(limits.keys())
+        try:
+            yield
+        finally:
+            self.tasks.discard(task)
+            for group in limits:
+                self.open[group] -= 1
+                if not self.open[group]:
+                    del self.open[group]
+
+    def limits(self, context: Context) -> dict[str, int]:
+        """What a caller's stream counts among, with the bound of each."""
+        address = self.access.stranger(context)
+        return {"keyed": self.keyed} if address is None else {"strangers": self.strangers, address: self.at_address}
 
     def close(self) -> None:
         self.closed = True
@@ -189,10 +217,9 @@ def streaming(
     @wraps(method)
     async def serve(servicer: Any, request: Any, context: Context) -> None:
         streams: Streams = servicer.streams
-        task = None
         try:
-            task = streams.enter()
-            await method(servicer, parsed(request), context)
+            with streams.one(context):
+                await method(servicer, parsed(request), context)
         except Refused as refused:
             await abort(context, refused)
         except asyncio.CancelledError:
@@ -201,9 +228,6 @@ def streaming(
             await abort(context, unavailable("The engine is stopping"))
         except Exception:  # the edge
             await fail(context, method.__qualname__)
-        finally:
-            if task is not None:
-                streams.tasks.discard(task)
 
     return serve
 
@@ -218,3 +242,16 @@ class Health(health.aio.HealthServicer):
     @streaming
     async def Watch(self, request: Any, context: Context) -> None:
         await super().Watch(request, context)
+
+
+class Reflection(reflection.aio.ReflectionServicer):
+    """Server reflection, its streams counted, too."""
+
+    def __init__(self, services: Iterable[str], streams: Streams) -> None:
+        super().__init__(services)
+        self.streams = streams
+
+    @streaming
+    async def ServerReflectionInfo(self, requests: Any, context: Context) -> None:  # type: ignore[override]
+        async for answer in super().ServerReflectionInfo(requests, context):  # type: ignore[attr-defined]  # a generator
+            await context.write(answer)

@@ -19,7 +19,7 @@ from gateway.sequencer import Waiting
 from outcry import v1
 
 WINDOW = 10_000  # events an account's readers may lag behind
-READ_LIMIT = 1_000  # events in one message, and in one read of the event log
+MESSAGE_LIMIT = 1_000  # events in one message; one read of the event log gives fewer
 READERS_LIMIT = 64  # of one account
 
 
@@ -120,7 +120,7 @@ class Feeds:
             del self.windows[account]
 
     async def follow(self, account: int, reader: Reader) -> AsyncIterator[list[Numbered]]:
-        """Yield what comes after the reader's number, in order, for ever. Each yield is at most READ_LIMIT events."""
+        """Yield what comes after the reader's number, in order, for ever: at most MESSAGE_LIMIT at once."""
         window = self.windows[account]
         while True:
             if reader.lost:
@@ -129,7 +129,7 @@ class Feeds:
                 events = await self.read(account, reader.after)
             else:
                 reader.live = True
-                events = window.after(reader.after, READ_LIMIT)
+                events = window.after(reader.after, MESSAGE_LIMIT)
             if events:
                 reader.after = events[-1].number
                 yield events
@@ -141,7 +141,7 @@ class Feeds:
         """From the event log. One that has changed under us is not read again: the process ends, and mends it."""
         try:
             self.event_log.flush()
-            return await asyncio.to_thread(self.event_log.read, account, after, READ_LIMIT)
+            return await asyncio.to_thread(self.event_log.read, account, after, MESSAGE_LIMIT)
         except (EventLogDamaged, OSError) as problem:
             self.on_damage(problem)
             raise unavailable("The engine is stopping") from None

@@ -20,7 +20,6 @@ from grpc_status import rpc_status
 from outcry import v1
 from outcry.v1.statuses import GRPC_CODE
 
-TIMEOUT_MS = 5000
 DOMAIN = "outcry"
 LISTED_IN_STATUS = 25  # of a list: a status travels in metadata, of which clients take 8 KiB
 
@@ -61,9 +60,12 @@ def invalid_request(message: str, field: str) -> Refused:
     return Refused(v1.INVALID_REQUEST, message, {"field": field})
 
 
-def timed_out(stage: str, outcome: str) -> Refused:
-    """The deadline has passed: `outcome` is `not_executed`, or `unknown` where the commit is not finished."""
-    details: dict[str, DetailValue] = {"timeout_ms": TIMEOUT_MS, "stage": stage, "outcome": outcome}
+def timed_out(stage: str, outcome: str, within_ns: int) -> Refused:
+    """The deadline has passed: `outcome` is `not_executed`, or `unknown` where the commit is not finished.
+
+    `within_ns` is the time that there was, or that there would have been where it ended before the command came.
+    """
+    details: dict[str, DetailValue] = {"timeout_ms": within_ns // 1_000_000, "stage": stage, "outcome": outcome}
     return Refused(v1.PROCESSING_TIMEOUT, "Order processing exceeded time limit", details)
 
 

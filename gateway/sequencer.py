@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -44,7 +44,10 @@ log = structlog.get_logger()
 
 
 class Waiting(Struct):
-    """A command or query whose answer leaves when its batch is durable. `deadline_ns` is monotonic; 0 is none."""
+    """A command or query whose answer leaves when its batch is durable.
+
+    `deadline_ns` is monotonic, `within_ns` after its arrival; 0 is none.
+    """
 
     seq: int
     time_ns: int
@@ -52,6 +55,7 @@ class Waiting(Struct):
     answer: object
     reply: Reply
     deadline_ns: int = 0
+    within_ns: int = ANSWER_WITHIN_NS
 
 
 class Publisher(Protocol):
@@ -66,7 +70,7 @@ class Sequencer:
     `clock` is wall time and `monotonic` measures deadlines, both in nanoseconds. `on_failure` must end the process.
     """
 
-    answer: Callable[[list[Waiting]], None]
+    answer: Callable[[Iterator[Waiting]], None]
 
     def __init__(
         self,
@@ -94,7 +98,8 @@ class Sequencer:
         self.time_ns = journal.last_time_ns
         self.pending: list[Waiting] = []
         self.in_flight: list[Waiting] = []
-        self.queries = 0  # among those two
+        self.untold: Iterator[Waiting] = iter(())  # of the batch that is being let out
+        self.queries = 0  # among the pending and those in flight
         self.beat_ns = monotonic()
         self.committing = False
         self.stopped = False
@@ -131,13 +136,15 @@ class Sequencer:
         """Submit at a moment that was taken in this turn of the loop: what arrives together shares one."""
         if self.stopped:
             self.require_running()
-        deadline_ns = self.beat_ns + ANSWER_WITHIN_NS
-        if valid_until_ns is not None:
-            left_ns = valid_until_ns - self.clock()
-            if left_ns <= 0 and not self.is_retry(command):
-                raise timed_out("gateway", "not_executed")
-            deadline_ns = min(deadline_ns, self.monotonic() + max(left_ns, 1))
-        return self.apply(now_ns, command, reply, deadline_ns)
+        if valid_until_ns is None:
+            return self.apply(now_ns, command, reply, self.beat_ns + ANSWER_WITHIN_NS)
+        left_ns = valid_until_ns - self.clock()
+        if left_ns <= 0 and not self.is_retry(command):
+            raise timed_out("gateway", "not_executed", ANSWER_WITHIN_NS)
+        within_ns = min(max(left_ns, 1), ANSWER_WITHIN_NS)
+        waiting = self.apply(now_ns, command, reply, self.monotonic() + within_ns)
+        waiting.within_ns = within_ns
+        return waiting
 
     def is_retry(self, command: Command) -> bool:
         return isinstance(command, NewOrder) and self.exchange.is_known(command.account, command.client_order_id)
@@ -202,7 +209,8 @@ class Sequencer:
         try:
             if self.queries:
                 self.queries -= sum(not waiting.seq for waiting in batch)
-            self.answer(batch)
+            self.untold = iter(batch)
+            self.answer(self.untold)
             for publisher in self.publishers:
                 publisher.publish(batch)
         except Exception:  # somebody was not told, and nobody would notice
@@ -234,7 +242,7 @@ class Sequencer:
         self.beat_ns = monotonic_ns = self.monotonic()
         for waiting in (*self.in_flight, *self.pending):
             if 0 < waiting.deadline_ns <= monotonic_ns:
-                waiting.reply(timed_out("settlement", "unknown"))
+                waiting.reply(timed_out("settlement", "unknown", waiting.within_ns))
                 waiting.reply, waiting.deadline_ns = ignore, 0
 
     def fail(self) -> None:
@@ -243,7 +251,7 @@ class Sequencer:
         log.critical("engine_failed", reference=reference)
         self.stopped = True
         try:
-            for waiting in (*self.in_flight, *self.pending):
+            for waiting in (*self.untold, *self.in_flight, *self.pending):
                 waiting.reply(failed("settlement", "unknown", reference))
             self.in_flight, self.pending = [], []
             self.idle.set()
@@ -269,7 +277,7 @@ class Sequencer:
         self.heartbeat.cancel()
 
 
-def answer_all(batch: list[Waiting]) -> None:
+def answer_all(batch: Iterable[Waiting]) -> None:
     """Tell the senders of a durable batch what became of it."""
     for waiting in batch:
         waiting.reply(waiting.answer)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
-from ssl import SSLError
+from pathlib import Path
 from typing import Any
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from msgspec import structs
 
 import wire
@@ -20,7 +20,7 @@ from gateway import codec, venue
 from gateway.access import Access
 from gateway.accounts import Accounts
 from gateway.auth import Keyring
-from gateway.edge import Health, Registrar, Streams
+from gateway.edge import Health, Reflection, Registrar, Streams
 from gateway.event_log import EventLog, Record, private
 from gateway.executions import ExecutionFeed
 from gateway.feeds import Feeds
@@ -33,19 +33,21 @@ from gateway.order_entry import OrderEntry
 from gateway.refusals import Refused
 from gateway.sequencer import Sequencer, Waiting, answer_all
 from gateway.settings import Settings
-from gateway.unix_sockets import private_socket
+from gateway.unix_sockets import SocketFile
 from outcry import v1
-from wire.addresses import socket_path
-from wire.credentials import ServerCredentials
+from wire.addresses import listening_sockets, socket_path
+from wire.credentials import PemInvalid, ServerCredentials
 
 MESSAGE_BYTES = 4 << 20
 ANSWER_BYTES = 64 << 20  # above the largest there is: an order's fills, a page of orders, a message's books
 METADATA_BYTES = 16 << 10
 STREAMS_PER_CONNECTION = 1_000
 CONCURRENT_CALLS = 10_000
+SPARE_CALLS = 32  # of each connection, beyond those
 IDLE_MS = 300_000  # of a connection without any call or feed
-PRIVATE_STREAMS = 4_000  # Sessions and execution feeds; with the public ones, less than all calls
-PUBLIC_STREAMS = 2_000  # market data and watchers of health, which need no key
+KEYED_STREAMS = 4_000  # of callers with a key, whatever they stream; with the strangers', less than all calls
+STRANGERS_STREAMS = 2_000  # of callers without: market data, watchers of health, reflection
+ADDRESS_STREAMS = 500  # of callers without a key at one address, behind which there may be many; or on a Unix socket
 REPLAY_BATCH = 1_000
 GRACE_S = 5.0
 
@@ -57,15 +59,15 @@ class Misconfigured(Exception):
     """Settings that cannot work; the message names the flag."""
 
 
-def departure(server: wire.Server) -> Callable[[list[Waiting]], None]:
+def departure(server: wire.Server) -> Callable[[Iterable[Waiting]], None]:
     """Lets the answers of a batch leave together and at once: nothing more is to come in this turn."""
 
-    def answer(batch: list[Waiting]) -> None:
-        server.held = True
+    def answer(batch: Iterable[Waiting]) -> None:
+        server.flush_promised = True
         try:
             answer_all(batch)
         finally:
-            server.held = False
+            server.flush_promised = False
             server.flush()
 
     return answer
@@ -81,9 +83,7 @@ class Gateway:
         self.settings = settings
         self.on_failure = on_failure
         self.disk = disk
-        self.private_streams = Streams(PRIVATE_STREAMS)
-        self.public_streams = Streams(PUBLIC_STREAMS)
-        self.health = Health(self.public_streams)
+        self.socket_file = SocketFile(settings.grpc)
         self.port = 0
 
     async def start(self) -> None:
@@ -153,6 +153,7 @@ class Gateway:
         make = wire.server if self.settings.transport == "native" else grpc.aio.server
         server: grpc.aio.Server = make(
             options=[
+                ("wire.spare_calls", SPARE_CALLS),
                 ("grpc.so_reuseport", 0),  # a second engine on this port is an error, not a coin toss
                 ("grpc.max_receive_message_length", MESSAGE_BYTES),
                 ("grpc.max_send_message_length", ANSWER_BYTES),
@@ -171,16 +172,21 @@ class Gateway:
             service_key_hash=self.keyring.key_hash("bridge"),
             registrations_per_minute=self.settings.registrations_per_minute,
         )
-        sequencer, streams = self.sequencer, self.private_streams
+        streams = self.streams = Streams(
+            access, keyed=KEYED_STREAMS, strangers=STRANGERS_STREAMS, at_address=ADDRESS_STREAMS
+        )
+        self.health = Health(streams)
+        sequencer = self.sequencer
         registrar = Registrar(server)
         v1.add_OrderEntryServicer_to_server(OrderEntry(access, sequencer, streams), registrar)
         v1.add_ExecutionFeedServicer_to_server(ExecutionFeed(access, self.feeds, streams), registrar)
-        v1.add_MarketDataServicer_to_server(MarketData(sequencer, self.hub, self.public_streams), registrar)
+        v1.add_MarketDataServicer_to_server(MarketData(sequencer, self.hub, streams), registrar)
         v1.add_AccountsServicer_to_server(Accounts(access, sequencer), registrar)
         v1.add_OperationsServicer_to_server(Operations(access, sequencer, self.rekey), registrar)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-        names = [f"outcry.v1.{service}" for service in SERVICES]
-        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        names = [*(f"outcry.v1.{service}" for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflected = Reflection(names, streams)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, server)  # type: ignore[no-untyped-call]
         self.listen(server)
         return server
 
@@ -192,13 +198,13 @@ class Gateway:
                 f"--grpc {address} is not loopback: give --tls-cert and --tls-key, or --allow-plaintext"
             )
         try:
-            with private_socket(address):
+            with self.socket_file.private():
                 if credentials is None:
                     self.port = server.add_insecure_port(address)
                 else:
                     self.port = server.add_secure_port(address, credentials)
-        except (RuntimeError, OSError):
-            raise Misconfigured(f"--grpc {address} cannot be listened on: is the port taken?") from None
+        except (RuntimeError, OSError) as problem:
+            raise Misconfigured(f"--grpc {address} cannot be listened on: {reason(problem, address)}") from None
 
     @property
     def address(self) -> str:
@@ -209,14 +215,25 @@ class Gateway:
     async def stop(self) -> None:
         """Refuse what is new, end the streams, finish what was accepted, make it durable."""
         await self.health.enter_graceful_shutdown()
-        self.private_streams.close()
-        self.public_streams.close()
+        self.streams.close()
         await self.server.stop(GRACE_S)
+        self.socket_file.remove()
         await self.sequencer.close()
         await asyncio.to_thread(self.journal.close)  # after a failure the disk may still keep the commit thread
         self.event_log.flush()
         self.event_log.close()
         self.lock.release()
+
+
+def reason(problem: Exception, address: str) -> str:
+    """Why it cannot be listened at, in the operating system's words; grpcio keeps them to itself."""
+    if not isinstance(problem, OSError):
+        try:
+            for listener in listening_sockets(address):
+                listener.close()
+        except OSError as told:
+            problem = told
+    return getattr(problem, "strerror", None) or str(problem)
 
 
 def is_loopback(address: str) -> bool:
@@ -237,12 +254,23 @@ def tls(settings: Settings) -> grpc.ServerCredentials | ServerCredentials | None
         return None
     if settings.tls_cert is None or settings.tls_key is None:
         raise Misconfigured("--tls-cert and --tls-key go together")
-    make = wire.ssl_server_credentials if settings.transport == "native" else grpc.ssl_server_credentials
+    pair = (pem("--tls-key", settings.tls_key), pem("--tls-cert", settings.tls_cert))
+    roots = None if settings.tls_client_ca is None else pem("--tls-client-ca", settings.tls_client_ca)
     try:
-        pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
-        roots = settings.tls_client_ca.read_bytes() if settings.tls_client_ca else None
-        return make([pair], root_certificates=roots, require_client_auth=roots is not None)
-    except SSLError as problem:
-        raise Misconfigured(f"the certificates or the key cannot be used: {problem.reason or problem}") from None
+        wire.ssl_server_credentials([pair])
+    except PemInvalid as problem:
+        raise Misconfigured(f"--tls-cert and --tls-key cannot be used: {problem}") from None
+    try:
+        credentials = wire.ssl_server_credentials([pair], roots, roots is not None)
+    except PemInvalid as problem:
+        raise Misconfigured(f"--tls-client-ca cannot be used: {problem}") from None
+    if settings.transport == "native":
+        return credentials
+    return grpc.ssl_server_credentials([pair], roots, roots is not None)  # which would find nothing wrong
+
+
+def pem(flag: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as problem:
-        raise Misconfigured(f"{problem.filename}: {problem.strerror}") from None
+        raise Misconfigured(f"{flag}: {path}: {problem.strerror}") from None

@@ -28,6 +28,7 @@ from rest_bridge.bodies import invalid, shorten
 from rest_bridge.calls import ASK_TIMEOUT_S, Call, Endpoint, Handler, endpoint, name_of, nothing_at
 from rest_bridge.contracts import accounts, exchange, orders
 from rest_bridge.docs import operations
+from rest_bridge.service_key import ServiceKey
 from rest_bridge.settings import Settings
 from rest_bridge.sockets import Sockets
 
@@ -91,8 +92,9 @@ def create_app(settings: Settings) -> FastAPI:
         static_url="/docs-assets",
         swagger_ui_oauth2_redirect_url="/docs/oauth2-redirect",
     )
-    add_calls(app, client, accounts.Registrar(settings.service_key))
-    add_sockets(app, client, Sockets(feeds, market, settings.allowed_origins))
+    service_key = ServiceKey(settings.service_key)
+    add_calls(app, client, accounts.Registrar(service_key))
+    add_sockets(app, client, Sockets(feeds, market, service_key, settings.allowed_origins))
     add_pages(app)
     add_refusals(app)
     add_to_schema(app)

@@ -24,9 +24,7 @@ class Settings(BaseSettings):
 
     http: str = Field("127.0.0.1:8000", description="HOST:PORT to listen on; port 0 takes a free one")
     grpc: str = Field("127.0.0.1:50051", description="HOST:PORT or unix:PATH of the engine")
-    service_key: Path = Field(
-        Path("data/keys/bridge.key"), description="file of the key that lets it forward addresses"
-    )
+    service_key: Path = Field(Path("data/keys/bridge.key"), description="file of the key by which the engine knows it")
     tls_ca: Path | None = Field(
         None, description="PEM roots that the engine's certificate must come from; turns TLS on"
     )

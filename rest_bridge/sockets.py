@@ -29,6 +29,7 @@ from rest_bridge.bodies import SUBSCRIPTION, invalid, parse_object, read_fields,
 from rest_bridge.calls import could_be_key, keep_inside, name_of, nothing_at
 from rest_bridge.identifiers import UINT64_MAX
 from rest_bridge.messages import FORMATS, Format, error_message, market_message, subscription_message
+from rest_bridge.service_key import ServiceKey
 
 MESSAGE_LIMIT = 64 * 1024  # bytes of one message from a client; uvicorn enforces it
 STALL_S = 5.0
@@ -87,9 +88,12 @@ class Quota:
 class Sockets:
     """All sockets of this process: admits them by origin and number, and ends each with the code it deserves."""
 
-    def __init__(self, feeds: AsyncClient, market: AsyncClient, allowed_origins: Collection[str]) -> None:
+    def __init__(
+        self, feeds: AsyncClient, market: AsyncClient, service_key: ServiceKey, allowed_origins: Collection[str]
+    ) -> None:
         self.feeds = feeds
         self.market = market
+        self.service_key = service_key
         self.allowed_origins = frozenset(allowed_origins)
         self.keyed = Quota(SOCKETS_LIMIT, "too many connections")
         self.unproven = Quota(UNPROVEN_LIMIT, "too many connections at once")
@@ -236,7 +240,8 @@ class Socket:
                 with suppress(Unavailable):  # the stream waits for an engine that is away
                     await self.sockets.market.order_book(instrument_id, 1)
                 await self.send(subscription_message("subscribed", *topic))
-                async with aclosing(self.sockets.market.market_data((instrument_id,), (channel,))) as updates:
+                market = self.sockets.market.with_key(None, self.sockets.service_key.metadata())
+                async with aclosing(market.market_data((instrument_id,), (channel,))) as updates:
                     async for update in updates:
                         await self.send(market_message(update))
         except ExchangeError as error:

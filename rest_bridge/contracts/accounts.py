@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import structlog
 from starlette.responses import Response
 
 from outcry.models import Balance
@@ -16,15 +14,14 @@ from rest_bridge.calls import Call
 from rest_bridge.contracts.forms import held
 from rest_bridge.decimals import quantity
 from rest_bridge.identifiers import account_name
-
-log = structlog.get_logger()
+from rest_bridge.service_key import ServiceKey
 
 
 class Registrar:
-    """Opens accounts. The service key in `key_file` lets the bridge say for which address it asks."""
+    """Opens accounts. The service key lets the bridge say for which address it asks."""
 
-    def __init__(self, key_file: Path) -> None:
-        self.key_file = key_file
+    def __init__(self, service_key: ServiceKey) -> None:
+        self.service_key = service_key
 
     async def register(self, call: Call) -> Response:
         body = await call.body(REGISTRATION, ("team_name",))
@@ -40,13 +37,8 @@ class Registrar:
 
     def forwarded(self, call: Call) -> Sequence[tuple[str, str]]:
         """The caller's address, for the gateway's limit of registrations an address."""
-        try:
-            key = self.key_file.read_text().strip()
-        except OSError as error:
-            log.warning("no_service_key", file=str(self.key_file), words=error.strerror)
-            return ()
         address = call.request.client
-        return (("x-service-key", key), ("x-forwarded-for", address.host if address else "unknown"))
+        return (*self.service_key.metadata(), ("x-forwarded-for", address.host if address else "unknown"))
 
 
 async def get_positions(call: Call) -> Response:

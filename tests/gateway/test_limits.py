@@ -7,7 +7,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway import service
 from gateway.order_entry import INSTRUCTIONS_LIMIT
@@ -44,6 +43,7 @@ async def test_calls_beyond_the_limit_are_refused_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "CONCURRENT_CALLS", 3)
+    monkeypatch.setattr(service, "SPARE_CALLS", 0)
     async with venue(tmp_path / "data") as small:
         wanted = v1.StreamMarketDataRequest(instruments=[CALL], channels=[v1.MARKET_DATA_CHANNEL_BOOK])
         streams = [small.stubs.market.StreamMarketData(wanted) for _ in range(3)]
@@ -51,24 +51,10 @@ async def test_calls_beyond_the_limit_are_refused_and_the_others_go_on(
         book = v1.GetOrderBookRequest(instrument_id=CALL)
         assert await code_of(small.stubs.market.GetOrderBook(book)) == CODE.RESOURCE_EXHAUSTED
         streams.pop().cancel()
-        await until(lambda: len(small.gateway.public_streams.tasks) == 2)
+        await until(lambda: len(small.gateway.streams.tasks) == 2)
         assert (await small.stubs.market.GetOrderBook(book)).instrument_id == CALL
         for stream in streams:
             stream.cancel()
-
-
-async def test_watchers_of_health_are_bounded_and_leave_room_for_calls(exchange: Venue) -> None:
-    exchange.gateway.public_streams.limit = 2
-    health = health_pb2_grpc.HealthStub(exchange.channel)
-    watchers = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
-    for watcher in watchers:
-        assert (await watcher.read()).status == health_pb2.HealthCheckResponse.SERVING
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await health.Watch(health_pb2.HealthCheckRequest()).read()
-    assert refused.value.code() == CODE.RESOURCE_EXHAUSTED
-    assert (await exchange.stubs.register())[0]
-    for watcher in watchers:
-        watcher.cancel()
 
 
 async def test_no_word_of_a_request_is_longer_than_its_bound(exchange: Venue) -> None:

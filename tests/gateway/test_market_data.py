@@ -131,13 +131,3 @@ async def test_a_stalled_reader_is_given_a_conflated_book_and_ends_up_right(exch
         book.update({level.price: level.quantity for level in update.change.bids})
     assert book == {100 * UNIT: 10 * UNIT}
     updates.cancel()
-
-
-async def test_streams_are_bounded(exchange: Venue) -> None:
-    exchange.gateway.public_streams.limit = 1
-    first = stream(exchange, BOOK)
-    await first.read()
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await stream(exchange, BOOK).read()
-    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    first.cancel()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
 
+from gateway.order_entry import INSTRUCTIONS_LIMIT, SESSION_BYTES, OrderEntry, Window
 from outcry import v1
 from tests.venues import Venue
 
@@ -200,28 +204,65 @@ async def test_a_session_refuses_a_malformed_instruction_in_its_place_and_goes_o
     assert answers[3].reject.reason == v1.INVALID_INSTRUMENT
     assert answers[4].order.reject.reason == v1.PROCESSING_TIMEOUT
     assert answers[4].order.reject.details["outcome"].text == "not_executed"
+    assert answers[4].order.reject.details["timeout_ms"].count == 5_000
     assert answers[5].order.status == v1.ORDER_STATUS_NEW
 
 
-async def test_a_session_whose_reader_stops_is_held_back_and_the_others_are_not(exchange: Venue) -> None:
-    _, slow = await exchange.stubs.register()
-    _, quick = await exchange.stubs.register()
+@asynccontextmanager
+async def flooded(exchange: Venue, key: list[tuple[str, str]], message: v1.Instructions) -> AsyncIterator[int]:
+    """A Session whose client reads nothing and sends `message` until it is held back; yields how often it did."""
+    _, other = await exchange.stubs.register()
     sent = 0
 
     async def flood() -> AsyncIterator[v1.Instructions]:
         nonlocal sent
-        book = v1.Instruction(get_order_book=v1.GetOrderBookRequest(instrument_id=CALL, depth=100))
         while True:
             sent += 1
-            yield v1.Instructions(instructions=[book] * 100)
+            yield message
 
-    stream = exchange.stubs.orders.Session(flood(), metadata=slow)
-    assert len((await stream.read()).results) == 100
+    stream = exchange.stubs.orders.Session(flood(), metadata=key)
+    await stream.initial_metadata()  # it has begun: the first Results are on their way
     seen = -1
     while seen != sent:  # until the flood has come to a stop: without a bound it never does
         seen = sent
-        for _ in range(20):
-            answer = await exchange.stubs.orders.SubmitOrder(order(), metadata=quick)
-            await exchange.stubs.orders.CancelOrder(v1.CancelRequest(order_id=answer.order_id), metadata=quick)
-    assert sent < 5_000
+        for _ in range(20):  # the others are not held back
+            answer = await exchange.stubs.orders.SubmitOrder(order(), metadata=other)
+            await exchange.stubs.orders.CancelOrder(v1.CancelRequest(order_id=answer.order_id), metadata=other)
+    yield sent
     stream.cancel()
+
+
+async def test_a_session_whose_reader_stops_is_held_back_and_the_others_are_not(exchange: Venue) -> None:
+    _, key = await exchange.stubs.register()
+    book = v1.Instruction(get_order_book=v1.GetOrderBookRequest(instrument_id=CALL, depth=100))
+    async with flooded(exchange, key, v1.Instructions(instructions=[book] * 100)) as sent:
+        assert sent < 5_000
+
+
+async def test_a_session_whose_reader_stops_holds_few_bytes_of_results(exchange: Venue) -> None:
+    _, key = await exchange.stubs.register()
+    unknown = v1.Instruction(get_order_book=v1.GetOrderBookRequest(instrument_id="N" * 128))
+    message = v1.Instructions(instructions=[unknown] * INSTRUCTIONS_LIMIT)
+    (results,) = await talk(exchange, key, list(message.instructions))
+    async with flooded(exchange, key, message):
+        gc.collect()  # the window of the session before
+        (window,) = (thing for thing in gc.get_objects() if isinstance(thing, Window))
+        assert SESSION_BYTES <= window.size < SESSION_BYTES + results.ByteSize()
+
+
+@pytest.mark.parametrize("times", [1, 1_000])
+async def test_what_waits_for_its_results_keeps_nothing_of_the_message(exchange: Venue, times: int) -> None:
+    account, _ = await exchange.stubs.register()
+    gateway = exchange.gateway
+    entry = OrderEntry(gateway.streams.access, gateway.sequencer, gateway.streams)
+    kinds = [
+        v1.Instruction(submit=order(client_order_id="A")),
+        v1.Instruction(submit=order(post_only=True)),
+        v1.Instruction(get_order_book=v1.GetOrderBookRequest(instrument_id="NOPE")),
+    ]
+    message = v1.Instructions(instructions=kinds * times)
+    instructions = list(message.instructions)
+    before = [sys.getrefcount(instruction) for instruction in instructions]
+    batch = entry.batch(account, message)
+    assert [sys.getrefcount(instruction) for instruction in instructions] == before
+    await batch.done

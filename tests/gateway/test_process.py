@@ -76,7 +76,7 @@ def refuses(run: subprocess.CompletedProcess[str], *words: str) -> bool:
 def test_a_taken_port_is_an_error_that_names_the_flag(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        assert refuses(run("--grpc", address, "--data", str(tmp_path / "data")), "--grpc", address)
+        assert refuses(run("--grpc", address, "--data", str(tmp_path / "data")), "--grpc", address, "in use")
 
 
 def test_plain_text_beyond_loopback_is_refused_unless_told(tmp_path: Path) -> None:
@@ -92,6 +92,7 @@ def test_plain_text_beyond_loopback_is_refused_unless_told(tmp_path: Path) -> No
         (("--grpc", "nonsense"), "--grpc"),
         (("--grpc", "127.0.0.1:99999"), "HOST:PORT"),
         (("--grpc", "unix:"), "unix:PATH"),
+        (("--grpc", "unix:/nowhere/socket"), "/nowhere/socket cannot be listened on: No such file or directory"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_one_line(tmp_path: Path, flags: tuple[str, ...], word: str) -> None:

@@ -19,7 +19,7 @@ def test_a_refusal_s_status_is_the_one_in_the_table(reason: int) -> None:
 
 
 def test_details_travel_as_words_and_typed() -> None:
-    answer = status(timed_out("settlement", "unknown"))
+    answer = status(timed_out("settlement", "unknown", 5_000_000_000))
     info, reject = error_details_pb2.ErrorInfo(), v1.Reject()
     assert answer.details[0].Unpack(info)
     assert answer.details[1].Unpack(reject)

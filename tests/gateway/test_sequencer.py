@@ -7,11 +7,15 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from grpc_status import rpc_status
 
+from engine.commands import CancelAll
+from engine.events import CancelAllOutcome
+from engine.order import Side
 from gateway import sequencer
 from gateway.frames import LocalDisk
 from gateway.refusals import Refused
@@ -136,10 +140,13 @@ async def test_the_instructions_of_one_message_share_one_commit(synced: Venue, d
     assert disk.writes == written + 1
 
 
-async def test_a_deadline_that_passes_before_the_commit_is_answered_unknown(synced: Venue, disk: StalledDisk) -> None:
+@pytest.mark.parametrize(("valid_s", "timeouts_ms"), [(60, range(5_000, 5_001)), (2, range(2_000))])
+async def test_a_deadline_that_passes_before_the_commit_is_answered_unknown(
+    synced: Venue, disk: StalledDisk, valid_s: int, timeouts_ms: range
+) -> None:
     _, key = await synced.stubs.register()
     disk.stall()
-    soon = order(client_order_id="A", valid_until_ns=time.time_ns() + 60 * UNIT)
+    soon = order(client_order_id="A", valid_until_ns=time.time_ns() + valid_s * UNIT)
     answer = asyncio.ensure_future(synced.stubs.orders.SubmitOrder(soon, metadata=key))
     await disk.reached()
     past_it = time.monotonic_ns() + 60 * UNIT
@@ -149,6 +156,7 @@ async def test_a_deadline_that_passes_before_the_commit_is_answered_unknown(sync
     assert refused.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     (reject,) = rejects(refused.value)
     assert (reject.details["stage"].text, reject.details["outcome"].text) == ("settlement", "unknown")
+    assert reject.details["timeout_ms"].count in timeouts_ms
     disk.open.set()
     asked = await synced.stubs.accounts.GetOrder(v1.GetOrderRequest(client_order_id="A"), metadata=key)
     assert asked.status == v1.ORDER_STATUS_NEW  # unknown then; this is how to ask
@@ -257,6 +265,21 @@ async def test_a_publisher_that_fails_ends_the_process_rather_than_leave_a_gap(e
     assert exchange.failed.is_set()
 
 
+async def test_a_reply_that_fails_leaves_none_of_its_batch_untold(exchange: Venue) -> None:
+    def break_off(_: object) -> None:
+        raise LookupError("a defect")
+
+    account, _ = await exchange.stubs.register()
+    writer = exchange.gateway.sequencer
+    answers: list[Any] = []
+    for reply in (answers.append, break_off, answers.append, answers.append):
+        writer.submit(CancelAll(account, "", Side.BUY), reply)
+    await exchange.failed.wait()
+    told, *untold = answers
+    assert isinstance(told, CancelAllOutcome)
+    assert [(refused.reason, refused.details["outcome"]) for refused in untold] == [(v1.INTERNAL_ERROR, "unknown")] * 2
+
+
 async def test_a_stop_after_a_failure_leaves_the_loop_free_while_the_disk_still_stalls(
     synced: Venue, disk: StalledDisk
 ) -> None:
@@ -312,6 +335,30 @@ async def test_a_batch_whose_commit_fails_is_unknown_but_for_what_was_refused_be
         assert (reject.reason, reject.details["outcome"].text) == (v1.INTERNAL_ERROR, "unknown")
     assert malformed.order.reject.reason == v1.INVALID_REQUEST
     assert synced.failed.is_set()
+
+
+async def test_a_message_over_which_the_engine_fails_is_unknown_and_the_rest_of_it_is_not_executed(
+    exchange: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key = await exchange.stubs.register()
+    engine = exchange.gateway.exchange
+    apply, applied = engine.apply, []
+
+    def fail_over_the_second(*command: Any) -> Any:
+        applied.append(command)
+        if len(applied) == 2:
+            raise LookupError("a defect")
+        return apply(*command)
+
+    monkeypatch.setattr(engine, "apply", fail_over_the_second)
+    batch = [v1.Instruction(request_id=number, submit=order(quantity=1)) for number in range(3)]
+    session = exchange.stubs.orders.Session(iter([v1.Instructions(instructions=batch)]), metadata=key)
+    results = (await session.read()).results
+    assert [result.request_id for result in results] == [0, 1, 2]
+    reasons = [result.order.reject.reason for result in results]
+    assert reasons == [v1.INTERNAL_ERROR, v1.INTERNAL_ERROR, v1.SERVICE_UNAVAILABLE]
+    assert [result.order.reject.details["outcome"].text for result in results[:2]] == ["unknown"] * 2
+    assert exchange.failed.is_set()
 
 
 async def test_a_commit_that_fails_at_the_start_is_not_blamed_on_the_venue_s_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import grpc
@@ -9,6 +10,7 @@ import pytest
 import trustme
 
 from outcry import AsyncClient, v1
+from tests.gateway.test_process import refuses, run
 from tests.venues import EngineProcess, engine_process
 
 
@@ -52,6 +54,28 @@ async def test_with_clients_roots_a_client_must_show_a_certificate(tmp_path: Pat
         assert await listed(engine, shown) == 6
         with pytest.raises(grpc.aio.AioRpcError):
             await listed(engine, grpc.ssl_channel_credentials(roots))
+
+
+@pytest.mark.parametrize(
+    ("unusable", "flag"), [("cert.pem", "--tls-cert"), ("key.pem", "--tls-key"), ("clients.pem", "--tls-client-ca")]
+)
+@pytest.mark.parametrize("kind", ["empty", "DER", "missing"])
+def test_what_tls_cannot_use_is_refused_by_its_flag(
+    tmp_path: Path, authority: trustme.CA, unusable: str, flag: str, kind: str
+) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "clients.pem")
+    mutual = [*flags(authority, tmp_path), "--tls-client-ca", str(tmp_path / "clients.pem")]
+    path, der = tmp_path / unusable, ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode())
+    path.write_bytes(der if kind == "DER" else b"")
+    if kind == "missing":
+        path.unlink()
+    assert refuses(run("--grpc", "127.0.0.1:0", "--data", str(tmp_path / "data"), *mutual), flag)
+
+
+def test_another_certificate_s_key_is_refused(tmp_path: Path, authority: trustme.CA) -> None:
+    mixed = flags(authority, tmp_path)
+    authority.issue_cert("localhost").private_key_pem.write_to_path(tmp_path / "key.pem")
+    assert refuses(run("--grpc", "127.0.0.1:0", "--data", str(tmp_path / "data"), *mixed), "--tls-key", "mismatch")
 
 
 async def test_the_client_library_speaks_tls_to_an_engine_whose_roots_it_is_given(

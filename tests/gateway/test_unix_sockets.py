@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from socket import AF_UNIX, socket
 
 import pytest
 
@@ -37,6 +38,25 @@ async def test_the_socket_that_a_dead_engine_left_is_replaced(tmp_path: Path, pa
         Client(engine.address) as client,
     ):
         assert client.register("next").api_key
+
+
+def test_an_engine_that_stops_takes_its_socket_with_it(tmp_path: Path, path: Path) -> None:
+    with engine_process(tmp_path / "data", grpc_address=f"unix:{path}") as engine:
+        assert path.is_socket()
+        assert engine.stop() == 0
+    assert not path.exists()
+
+
+def test_an_engine_that_stops_leaves_what_others_have_put_in_the_place_of_its_socket(
+    tmp_path: Path, path: Path, transport: str
+) -> None:
+    if transport == "grpcio":
+        pytest.skip("grpcio itself takes away whatever is there")
+    with engine_process(tmp_path / "data", grpc_address=f"unix:{path}") as engine, socket(AF_UNIX) as other:
+        path.unlink()
+        other.bind(str(path))
+        assert engine.stop() == 0
+        assert path.is_socket()
 
 
 def test_the_socket_of_an_engine_that_lives_is_refused_and_left_to_it(tmp_path: Path, path: Path) -> None:
