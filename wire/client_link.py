@@ -123,6 +123,8 @@ class Link:
             await asyncio.sleep(max(0, begun + pause - self.loop.time()))
         self.dialing = None
         self.enter(ChannelConnectivity.READY)
+        if self.line is not None and self.line.left:  # hello and farewell in one breath: the server is there
+            self.leave(self.line)
         self.pump()
 
     async def attempt(self) -> bool:
@@ -162,7 +164,7 @@ class Link:
             if negotiated(transport) not in (None, ALPN):
                 raise ConnectionError("The server's TLS does not offer HTTP/2")
             await line.ready
-            if line.left:
+            if line.transport is None:
                 raise ConnectionError(line.failure)
         except BaseException:
             line.ready.cancel()

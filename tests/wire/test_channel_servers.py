@@ -87,6 +87,23 @@ async def test_a_call_that_the_server_has_not_looked_at_is_made_once_more(
         assert script.calls == 2
 
 
+async def test_a_server_that_says_hello_and_farewell_in_one_breath_is_dialed_again() -> None:
+    """Where the machine stalls, a connection may have grown old before its first call."""
+    met: list[Scripted] = []
+
+    def script(server: Scripted, event: Event) -> None:
+        if server not in met:
+            met.append(server)
+            if len(met) < 3:
+                server.core.go_away(0, ErrorCode.NO_ERROR)
+        if isinstance(event, HeadersReceived):
+            server.answer(event)
+
+    async with scripted(script) as channel:
+        assert await asyncio.wait_for(channel.unary_unary(ECHO)(b"x"), 5) == b"answer"
+        assert len(met) == 3
+
+
 async def test_a_server_that_refuses_a_call_gets_a_moment_before_it_is_asked_again() -> None:
     """Its count of streams may lag behind what it has sent: asked at once, it would refuse for the second time."""
     settled = asyncio.Event()
