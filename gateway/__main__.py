@@ -19,9 +19,9 @@ from pydantic_settings import CliApp
 
 from gateway.auth import KeyFileInvalid
 from gateway.event_log import JournalBehind
-from gateway.journal import JournalUnusable
 from gateway.lock import DirectoryLocked
 from gateway.refusals import Refused
+from gateway.segments import JournalUnusable
 from gateway.service import Gateway, Misconfigured
 from gateway.settings import Settings
 from gateway.venue import VenueInvalid

@@ -34,11 +34,10 @@ from msgspec import Struct
 
 from engine import events as said
 from engine.events import Event, PrivateEvent
+from gateway.disk import LOCAL_DISK, Disk, write_all
 from gateway.frames import (
     FRAME_BYTES,
     HEADER_BYTES,
-    LOCAL_DISK,
-    Disk,
     Frame,
     Header,
     frame_at,
@@ -47,7 +46,6 @@ from gateway.frames import (
     new_header,
     payload_length,
     read_header,
-    write_all,
 )
 
 MAGIC = b"OUTCRYE\n"
@@ -148,7 +146,7 @@ class EventLog:
     def __init__(self, path: Path, disk: Disk) -> None:
         self.path = path
         self.disk = disk
-        self.fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self.header = new_header(MAGIC, VERSION, 1)
         self.seed = self.header.seed
         self.end = 0
@@ -179,7 +177,7 @@ class EventLog:
         if size:
             log.warning("event_log_rebuilt", path=str(self.path), bytes=size)
         os.ftruncate(self.fd, 0)
-        write_all(self.disk, self.fd, header_bytes(self.header))
+        write_all(self.disk, self.fd, header_bytes(self.header), 0)
         self.end = HEADER_BYTES
 
     def scan(self, file: BufferedReader, header: Header, last_seq: int, strict: bool) -> None:
@@ -236,7 +234,7 @@ class EventLog:
             spans.append((account, chain.last + 1, last, chain.newest))
         first_seq, last_seq = records[0].seq, records[-1].seq
         frame = frame_bytes(self.seed, first_seq, last_seq, ENCODER.encode((spans, records)))
-        write_all(self.disk, self.fd, frame)
+        write_all(self.disk, self.fd, frame, self.end)
         self.extend(spans, last_seq, self.end + len(frame))
 
     def extend(self, spans: list[Span], last_seq: int, end: int) -> None:

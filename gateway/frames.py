@@ -18,7 +18,6 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Protocol
 
 import google_crc32c
 from msgspec import Struct
@@ -32,40 +31,6 @@ LEAD = struct.Struct("<4sI")
 SPAN = struct.Struct("<IQQ")
 FRAME_BYTES = LEAD.size + SPAN.size  # before the payload
 PAYLOAD_LIMIT = 1 << 30  # so that a damaged length costs no more memory than this
-
-
-class Disk(Protocol):
-    """What a file needs of the disk, so that a test can put a slow or failing one in its place."""
-
-    def write(self, fd: int, data: bytes | memoryview) -> int:
-        """Append, and return how many bytes were taken. OSError where it fails."""
-
-    def sync(self, fd: int) -> None:
-        """Return when what was written survives a loss of power. OSError where it fails."""
-
-
-class LocalDisk:
-    def write(self, fd: int, data: bytes | memoryview) -> int:
-        return os.write(fd, data)
-
-    def sync(self, fd: int) -> None:
-        os.fdatasync(fd)
-
-
-LOCAL_DISK = LocalDisk()
-
-
-def write_all(disk: Disk, fd: int, data: bytes) -> None:
-    """Write all of `data`. OSError where the disk fails, or takes nothing."""
-    written = disk.write(fd, data)
-    if written == len(data):
-        return
-    rest = memoryview(data)[written:]
-    while rest:
-        if not written:
-            raise OSError("the disk takes no bytes")
-        written = disk.write(fd, rest)
-        rest = rest[written:]
 
 
 class Header(Struct, frozen=True, dict=True):

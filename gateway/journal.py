@@ -5,18 +5,11 @@ of a batch before `on_durable` has been called for it. A write or sync that fail
 sync the kernel may call pages clean that are not on the disk, so nobody can say any more what is, and every later
 commit fails with the same error.
 
-Segments `DATA/journal/00000000000000000001.journal` are named by their first sequence number, so that a missing one is
-noticed. Their form is that of `frames.py`; a payload is a msgpack array of [seq, time_ns, command], with every
-sequence number from the frame's first to its last.
-
-    open: is the frame whole? ── yes ─▶ does it go on where the last one ended? ── no ─▶ damaged: refuse to start
-              │ no                                                  └─ yes ─▶ next frame
-              └─ is this the last segment, without a whole frame after it? ── no ─▶ damaged
-                                                              └─ yes ─▶ the torn tail of a batch that nobody was told
-                                                                        of: cut off, and reported
-
 In `write`, a batch is the kernel's before it is answered: it survives the process, not the power. In `fsync`, the one
 commit thread writes and syncs one batch at a time, while the loop collects the next.
+
+Space is allocated ahead (`append_file.py`). Where that finds the disk full, the journal `is_short`: it still has `room`
+for what must go on, and its owner takes in no more than that until there is space again.
 """
 
 from __future__ import annotations
@@ -27,34 +20,36 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import StrEnum
+from errno import ENOSPC
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Protocol
 
-import msgspec
 import structlog
-from msgspec import Struct
 
 from engine.commands import Command
-from gateway.frames import (
-    HEADER_BYTES,
-    LOCAL_DISK,
-    Disk,
-    Frame,
-    Header,
-    frame_after,
-    frame_bytes,
-    frames,
-    header_bytes,
-    new_header,
-    read_header,
-    write_all,
+from gateway import manifest
+from gateway.append_file import AHEAD_BYTES, AppendFile
+from gateway.disk import DRAFT, LOCAL_DISK, Disk, is_full, read_all
+from gateway.frames import HEADER_BYTES, Header, frame_bytes, header_bytes, new_header
+from gateway.manifest import Manifest, Sealed
+from gateway.segments import (
+    ENCODER,
+    MAGIC,
+    VERSION,
+    Entry,
+    JournalDamaged,
+    Segment,
+    commands,
+    first_seq_of,
+    read_segment,
+    segment_name,
+    segment_names,
 )
 
-MAGIC = b"OUTCRYJ\n"
-VERSION = 1
 SEGMENT_BYTES = 64 << 20
-SUFFIX = ".journal"
 
+Job = Callable[[], BaseException | None]
 OnDurable = Callable[[BaseException | None], None]
 log = structlog.get_logger()
 
@@ -66,65 +61,42 @@ class Durability(StrEnum):
     WRITE = "write"
 
 
-class JournalUnusable(Exception):
-    """The journal cannot be started from; the message names the file."""
+class Worker(Protocol):
+    """Does one job after the other, and tells what became of each."""
 
+    def do(self, job: Job, on_done: OnDurable) -> None: ...
 
-class JournalDamaged(JournalUnusable):
-    """Something that was in the journal is not, or is not what it was."""
-
-    def __init__(self, path: Path, offset: int, why: str) -> None:
-        super().__init__(f"{path} is damaged at offset {offset}: {why}")
-        self.path = path
-        self.offset = offset
-        self.why = why
-
-
-class JournalTooNew(JournalUnusable):
-    """A later version of Outcry wrote it."""
-
-    def __init__(self, path: Path, version: int) -> None:
-        super().__init__(f"{path} has journal format {version}; this version of Outcry reads up to format {VERSION}")
-        self.path = path
-        self.version = version
-
-
-class Entry(Struct, frozen=True, gc=False, array_like=True):
-    """One command, as it was sequenced. `time_ns` is what the engine was told."""
-
-    seq: int
-    time_ns: int
-    command: Command
-
-
-ENCODER = msgspec.msgpack.Encoder()
-DECODER = msgspec.msgpack.Decoder(list[Entry])
-
-
-class Segment(Struct):
-    """One file: `end` is the offset after its last whole frame."""
-
-    path: Path
-    header: Header
-    end: int
+    def close(self) -> None:
+        """Return when every job is done."""
 
 
 class Journal:
-    """Append and commit batches; `open` finds what is there. Used from one thread, which in `fsync` runs a loop."""
+    """Append and commit batches; `open` finds what is there. Used from one thread, which in `fsync` runs a loop.
 
-    def __init__(self, directory: Path, durability: Durability, segment_bytes: int, disk: Disk) -> None:
+    `sealed` are the segments that will not grow any more, `file` is the one that does.
+    """
+
+    file: AppendFile
+    header: Header
+
+    def __init__(
+        self, directory: Path, durability: Durability, segment_bytes: int, ahead: int, disk: Disk, worker: Worker
+    ) -> None:
         self.directory = directory
         self.durability = durability
         self.segment_bytes = segment_bytes
+        self.ahead = ahead
         self.disk = disk
-        self.segments: list[Segment] = []
+        self.worker = worker
+        self.sealed: list[Sealed] = []
+        self.first_seq = 1
         self.last_seq = 0
         self.last_time_ns = 0
+        self.written_time_ns = 0  # of the last command that was written
         self.torn_bytes = 0  # cut off by `open`
         self.error: BaseException | None = None
+        self.is_short = False
         self.buffer: list[Entry] = []
-        self.fd = -1
-        self.thread: CommitThread | None = None
 
     @classmethod
     def open(
@@ -133,83 +105,110 @@ class Journal:
         *,
         durability: Durability,
         segment_bytes: int = SEGMENT_BYTES,
+        ahead: int = AHEAD_BYTES,
+        after_seq: int = 0,
         disk: Disk | None = None,
+        worker: Worker | None = None,
     ) -> Journal:
-        """Find what is there, and make it ready to be appended to. JournalDamaged, JournalTooNew or OSError."""
-        journal = cls(directory, durability, segment_bytes, disk or LOCAL_DISK)
-        directory.mkdir(parents=True, exist_ok=True)
-        journal.scan()
-        if journal.segments:
-            journal.fd = os.open(journal.segments[-1].path, os.O_WRONLY | os.O_APPEND)
-            journal.settle()
-        else:
-            journal.start_segment(1)
-        if durability is Durability.FSYNC:
-            journal.thread = CommitThread(journal.write)
+        """Find what is there, and make it ready to be appended to. JournalDamaged, JournalTooNew or OSError.
+
+        Every command after `after_seq` must be there; the state that those before it led to is known otherwise.
+        """
+        disk = disk or LOCAL_DISK
+        worker = worker or (CommitThread() if durability is Durability.FSYNC else Inline())
+        journal = cls(directory, durability, segment_bytes, ahead, disk, worker)
+        try:
+            journal.find(after_seq)
+        except BaseException:
+            worker.close()
+            raise
         return journal
 
-    def scan(self) -> None:
-        paths = sorted(self.directory.glob("*" + SUFFIX))
-        for path in paths:
-            is_last = path is paths[-1]
-            if path.name != segment_name(self.last_seq + 1):
-                raise JournalDamaged(path, 0, f"a segment that starts with command {self.last_seq + 1} is missing")
-            data = path.read_bytes()
-            header = segment_header(path, data)
-            if header is not None:
-                self.scan_segment(Segment(path, header, HEADER_BYTES), data, is_last)
-            elif is_last and not data[HEADER_BYTES:].strip(b"\0"):
-                self.drop_segment(path, len(data))
-            else:
-                raise JournalDamaged(path, 0, "the header is not whole")
+    # What is there
 
-    def scan_segment(self, segment: Segment, data: bytes, is_last: bool) -> None:
-        frame: Frame | None = None
-        for frame in frames(data, HEADER_BYTES, segment.header.seed):
-            if frame.first_seq != self.last_seq + 1 or frame.last_seq < frame.first_seq:
-                why = f"command {self.last_seq + 1} must follow, not {frame.first_seq} to {frame.last_seq}"
-                raise JournalDamaged(segment.path, segment.end, why)
-            self.last_seq, segment.end = frame.last_seq, frame.end
-        if frame is not None:
-            self.last_time_ns = entries(segment.path, frame)[-1].time_ns
-        self.segments.append(segment)
-        if segment.end < len(data):
-            self.drop_tail(segment, data, is_last)
+    def find(self, after_seq: int) -> None:
+        known = manifest.load(self.disk, self.directory)
+        names = self.names(known)
+        self.first_seq = first_seq_of(names[0]) if names else after_seq + 1
+        if self.first_seq > after_seq + 1:
+            path = self.directory / names[0]
+            raise JournalDamaged(path, 0, f"a segment that starts with command {after_seq + 1} is missing")
+        self.last_seq = self.first_seq - 1
+        for name in names:
+            self.look(self.directory / name, known, is_last=name == names[-1])
+        if not hasattr(self, "file"):
+            self.start_segment(self.last_seq + 1)
+        self.written_time_ns = self.last_time_ns
+        self.file.allocate()
+        self.is_short = self.file.is_short
 
-    def drop_tail(self, segment: Segment, data: bytes, is_last: bool) -> None:
-        """Cut off the bytes after the last whole frame, unless they are more than a batch that was never finished."""
-        later = frame_after(data, segment.end, segment.header.seed)
-        if later is not None:
-            raise JournalDamaged(segment.path, segment.end, f"no whole batch, but one follows at offset {later}")
-        if not is_last:
-            raise JournalDamaged(segment.path, segment.end, "no whole batch, but another segment follows")
-        if data[segment.end :].strip(b"\0"):
-            self.torn_bytes = len(data) - segment.end
-            log.warning("journal_tail_dropped", path=str(segment.path), offset=segment.end, bytes=self.torn_bytes)
-        os.truncate(segment.path, segment.end)
+    def names(self, known: Manifest | None) -> list[str]:
+        """The segments there are. What was being deleted, or about to be made, goes."""
+        kept = segment_names(self.disk, self.directory, known or Manifest())
+        for name in self.disk.names(self.directory):
+            if name.endswith(DRAFT) or (known is not None and name < segment_name(known.first_seq)):
+                self.disk.remove(self.directory / name)
+        for segment in known.sealed if known else ():
+            if segment_name(segment.first_seq) not in kept:
+                path = self.directory / segment_name(segment.first_seq)
+                raise JournalDamaged(path, 0, f"a segment that starts with command {segment.first_seq} is missing")
+        return kept
 
-    def drop_segment(self, path: Path, size: int) -> None:
+    def look(self, path: Path, known: Manifest | None, *, is_last: bool) -> None:
+        if first_seq_of(path.name) != self.last_seq + 1:
+            raise JournalDamaged(path, 0, f"a segment that starts with command {self.last_seq + 1} is missing")
+        sealed = known.of(self.last_seq + 1) if known else None
+        if sealed is not None:  # what is in it is checked when it is read
+            self.keep(sealed)
+            return
+        data = read_all(self.disk, path)
+        segment = read_segment(path, data, self.last_time_ns, is_last=is_last)
+        if segment is None:
+            self.drop(path, len(data))
+        elif is_last:
+            self.go_on(segment)
+        else:
+            self.keep(segment.sealed())
+
+    def keep(self, sealed: Sealed) -> None:
+        self.sealed.append(sealed)
+        self.last_seq, self.last_time_ns = sealed.last_seq, sealed.last_time_ns
+
+    def go_on(self, segment: Segment) -> None:
+        """Append to the last segment, behind its last whole batch."""
+        self.file, self.header = AppendFile(self.disk, segment.path, ahead=self.ahead), segment.header
+        if segment.torn:
+            self.torn_bytes = segment.torn
+            log.warning("journal_tail_dropped", path=str(segment.path), offset=segment.end, bytes=segment.torn)
+        self.file.cut(segment.end)
+        self.last_seq, self.last_time_ns = segment.last_seq, segment.last_time_ns
+        # What is about to be replayed, and shown, may be the kernel's only so far: make it the disk's.
+        self.settle(self.file)
+
+    def drop(self, path: Path, size: int) -> None:
         """Remove a segment whose making was interrupted; it holds no batch."""
         self.torn_bytes = size
         log.warning("journal_tail_dropped", path=str(path), offset=0, bytes=size)
-        path.unlink()
+        self.disk.remove(path)
 
-    def settle(self) -> None:
-        """What is about to be replayed, and shown, may be the kernel's only so far: make it the disk's."""
-        if self.durability is Durability.FSYNC:
-            self.disk.sync(self.fd)
-            self.sync_directory()
+    def replay(self, after_seq: int = 0) -> Iterator[Entry]:
+        """Everything after a command that is in the journal, one segment in memory at a time.
 
-    def replay(self) -> Iterator[Entry]:
-        """Everything that is in the journal, one segment in memory at a time. To be used before the first append."""
-        for segment in self.segments:
-            data = segment.path.read_bytes()[: segment.end]
-            end = HEADER_BYTES
-            for frame in frames(data, end, segment.header.seed):
-                yield from entries(segment.path, frame)
-                end = frame.end
-            if end != segment.end:
-                raise JournalDamaged(segment.path, end, "it has changed since it was opened")
+        To be used before the first append. JournalDamaged.
+        """
+        last = Sealed(self.header.first_seq, self.last_seq, self.last_time_ns, self.file.end)
+        for segment in (*self.sealed, last):
+            if segment.last_seq > after_seq:
+                path = self.directory / segment_name(segment.first_seq)
+                data = read_all(self.disk, path)
+                yield from commands(path, data, after_seq, segment.end)
+
+    # What is added
+
+    @property
+    def room(self) -> int:
+        """Bytes that can be written whatever becomes of the disk's free space."""
+        return self.file.room
 
     def append(self, seq: int, time_ns: int, command: Command) -> None:
         """Buffer the next command; `commit` writes it."""
@@ -225,106 +224,125 @@ class Journal:
             on_durable(self.error)
             return
         self.last_seq, self.last_time_ns = batch[-1].seq, batch[-1].time_ns
-        if self.thread is not None:
-            self.thread.commit(batch, on_durable)
-            return
-        on_durable(self.write(batch))
+        self.worker.do(lambda: self.write(batch), on_durable)
 
     def write(self, batch: list[Entry]) -> BaseException | None:
-        """Write one batch. What goes wrong is returned, and kept for good. Runs on the commit thread in `fsync`."""
+        """Write one batch. What goes wrong is returned, and kept for good. Done by the worker."""
         try:
-            segment = self.segments[-1]
-            if segment.end >= self.segment_bytes and segment.end > HEADER_BYTES:
-                segment = self.start_segment(batch[0].seq)
-            frame = frame_bytes(segment.header.seed, batch[0].seq, batch[-1].seq, ENCODER.encode(batch))
-            write_all(self.disk, self.fd, frame)
+            file = self.file
+            if file.end >= self.segment_bytes and file.end > HEADER_BYTES:
+                self.rotate(batch[0].seq)
+                file = self.file
+            payload = ENCODER.encode(batch)
+            file.append(frame_bytes(self.header.seed, batch[0].seq, batch[-1].seq, payload))
             if self.durability is Durability.FSYNC:
-                self.disk.sync(self.fd)
-            segment.end += len(frame)
+                file.sync()
+            self.written_time_ns = batch[-1].time_ns
+            if file.room < self.ahead // 2:
+                self.allocate()
         except Exception as error:  # not hidden: it is what every sender from now on is told
             self.error = error
         return self.error
 
-    def start_segment(self, first_seq: int) -> Segment:
-        """Go on in a new file, which is on the disk, with its name, before anything is in it."""
-        header = new_header(MAGIC, VERSION, first_seq)
-        segment = Segment(self.directory / segment_name(first_seq), header, HEADER_BYTES)
-        fd = os.open(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
-        if self.fd >= 0:
-            os.close(self.fd)
-        self.fd = fd
-        write_all(self.disk, fd, header_bytes(header))
-        self.settle()
-        self.segments.append(segment)
-        return segment
-
-    def sync_directory(self) -> None:
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+    def allocate(self) -> BaseException | None:
+        """Look for space ahead. What goes wrong, but for a full disk, is as fatal as a failed write."""
         try:
-            self.disk.sync(fd)
-        finally:
-            os.close(fd)
+            self.file.allocate()
+            self.is_short = self.file.is_short
+        except OSError as error:
+            self.error = error
+        return self.error
+
+    def find_room(self, on_done: OnDurable) -> None:
+        """Look once more for space, where the disk was full."""
+        self.worker.do(self.allocate, on_done)
+
+    # Segments
+
+    def rotate(self, first_seq: int) -> None:
+        """Go on in a new segment with command `first_seq`, if there is room for one; else in this one while it has."""
+        old, header = self.file, self.header
+        try:
+            self.start_segment(first_seq)
+        except OSError as problem:
+            if not is_full(problem):
+                raise
+            self.is_short = True
+            return
+        old.close()
+        self.sealed.append(Sealed(header.first_seq, first_seq - 1, self.written_time_ns, old.end))
+        self.store_manifest()
+
+    def start_segment(self, first_seq: int) -> None:
+        """A new file, on the disk with its name before anything is in it. OSError, and then nothing is new."""
+        path = self.directory / segment_name(first_seq)
+        header = new_header(MAGIC, VERSION, first_seq)
+        file = AppendFile(self.disk, path, ahead=self.ahead)
+        try:
+            file.cut(0)
+            file.allocate()
+            if file.is_short:
+                raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))
+            file.append(header_bytes(header))
+            self.settle(file)
+        except OSError:
+            file.close()
+            with suppress(OSError):
+                self.disk.remove(path)
+            raise
+        self.file, self.header = file, header
+
+    def store_manifest(self) -> None:
+        """Say which segments are sealed. Where there is no room for it, the next start reads them instead."""
+        try:
+            now = Manifest(first_seq=self.first_seq, sealed=self.sealed)
+            manifest.store(self.disk, self.directory, now, durable=self.durability is Durability.FSYNC)
+        except OSError as problem:
+            if not is_full(problem):
+                raise
+            log.warning("manifest_not_written", path=str(self.directory), problem=str(problem))
+
+    def settle(self, file: AppendFile) -> None:
+        if self.durability is Durability.FSYNC:
+            file.sync()
+            self.disk.sync_directory(self.directory)
 
     def close(self) -> None:
         """Wait for the batch in flight and end. What is buffered and not committed is given up."""
-        if self.thread is not None:
-            self.thread.join()
-            self.thread = None
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        self.worker.close()
+        self.file.close()
+
+
+class Inline:
+    """Does each job at once."""
+
+    def do(self, job: Job, on_done: OnDurable) -> None:
+        on_done(job())
+
+    def close(self) -> None:
+        pass
 
 
 class CommitThread:
-    """Writes and syncs one batch at a time, so that the loop never stops for the disk."""
+    """Does jobs in a thread of its own, so that the loop, which is told of each, never stops for the disk."""
 
-    def __init__(self, write: Callable[[list[Entry]], BaseException | None]) -> None:
-        self.write = write
-        # At most one batch, because the caller waits for each; None ends the thread.
-        self.batches: SimpleQueue[tuple[list[Entry], asyncio.AbstractEventLoop, OnDurable] | None] = SimpleQueue()
+    def __init__(self) -> None:
+        # Few, because the caller waits for each batch; None ends the thread.
+        self.jobs: SimpleQueue[tuple[Job, asyncio.AbstractEventLoop, OnDurable] | None] = SimpleQueue()
         # A daemon: a disk that never answers must not keep a process that has to end.
         self.thread = threading.Thread(target=self.run, name="journal-commit", daemon=True)
         self.thread.start()
 
-    def commit(self, batch: list[Entry], on_durable: OnDurable) -> None:
-        self.batches.put((batch, asyncio.get_running_loop(), on_durable))
+    def do(self, job: Job, on_done: OnDurable) -> None:
+        self.jobs.put((job, asyncio.get_running_loop(), on_done))
 
     def run(self) -> None:
-        while (work := self.batches.get()) is not None:
-            batch, loop, on_durable = work
-            error = self.write(batch)
+        while (work := self.jobs.get()) is not None:
+            job, loop, on_done = work
+            error = job()
             with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-                loop.call_soon_threadsafe(on_durable, error)
+                loop.call_soon_threadsafe(on_done, error)
 
-    def join(self) -> None:
-        self.batches.put(None)
+    def close(self) -> None:
+        self.jobs.put(None)
         self.thread.join()
-
-
-def segment_name(first_seq: int) -> str:
-    return f"{first_seq:020d}{SUFFIX}"
-
-
-def segment_header(path: Path, data: bytes) -> Header | None:
-    """The header of a segment; None where it is not whole. A version that is not ours is refused."""
-    header = read_header(data)
-    if header is None:
-        return None
-    if header.magic != MAGIC:
-        raise JournalDamaged(path, 0, "this is not a journal")
-    if header.version > VERSION:
-        raise JournalTooNew(path, header.version)
-    if path.name != segment_name(header.first_seq):
-        raise JournalDamaged(path, 0, f"it starts with command {header.first_seq}, not with the one in its name")
-    return header
-
-
-def entries(path: Path, frame: Frame) -> list[Entry]:
-    """The commands of a frame, which are those that its header says."""
-    try:
-        batch = DECODER.decode(frame.payload)
-    except msgspec.MsgspecError as problem:
-        raise JournalDamaged(path, frame.offset, f"the batch holds what is no command: {problem}") from None
-    if [entry.seq for entry in batch] != list(range(frame.first_seq, frame.last_seq + 1)):
-        raise JournalDamaged(path, frame.offset, "the batch holds other commands than its header says")
-    return batch

@@ -20,12 +20,13 @@ from gateway import codec, venue
 from gateway.access import Access
 from gateway.accounts import Accounts
 from gateway.auth import Keyring
+from gateway.disk import Disk
 from gateway.edge import Health, Reflection, Registrar, Streams
 from gateway.event_log import EventLog, Record, private
 from gateway.executions import ExecutionFeed
 from gateway.feeds import Feeds
-from gateway.frames import Disk
 from gateway.journal import Durability, Journal
+from gateway.keys import Keys
 from gateway.lock import DirectoryLock
 from gateway.market_data import MarketData, MarketDataHub
 from gateway.operations import Operations
@@ -46,6 +47,7 @@ CONCURRENT_CALLS = 10_000
 SPARE_CALLS = 32  # of each connection, beyond those
 IDLE_MS = 300_000  # of a connection without any call or feed
 KEYED_STREAMS = 4_000  # of callers with a key, whatever they stream; with the strangers', less than all calls
+ACCOUNT_STREAMS = 500  # of one account
 STRANGERS_STREAMS = 2_000  # of callers without: market data, watchers of health, reflection
 ADDRESS_STREAMS = 500  # of callers without a key at one address, behind which there may be many; or on a Unix socket
 REPLAY_BATCH = 1_000
@@ -143,11 +145,12 @@ class Gateway:
                 source = self.settings.venue or "the built-in venue"
                 raise Misconfigured(f"--venue: {source}: {refused.message}") from None
 
-    def rekey(self, name: str, key: str) -> None:
+    def rekey(self, account: int, key: str) -> None:
         """An account's new key goes into its file, if it has one, so that the next start does not undo it."""
-        account = self.described.accounts.get(name)
-        if account is not None:
-            self.keyring.replace(account.key, key)
+        name = self.exchange.accounts[account].name
+        described = self.described.accounts.get(name)
+        if described is not None and self.exchange.named_accounts.get(name) == account:  # others may have the name, too
+            self.keyring.replace(described.key, key)
 
     def build_server(self) -> grpc.aio.Server:
         make = wire.server if self.settings.transport == "native" else grpc.aio.server
@@ -173,16 +176,20 @@ class Gateway:
             registrations_per_minute=self.settings.registrations_per_minute,
         )
         streams = self.streams = Streams(
-            access, keyed=KEYED_STREAMS, strangers=STRANGERS_STREAMS, at_address=ADDRESS_STREAMS
+            access,
+            keyed=KEYED_STREAMS,
+            of_account=ACCOUNT_STREAMS,
+            strangers=STRANGERS_STREAMS,
+            at_address=ADDRESS_STREAMS,
         )
         self.health = Health(streams)
         sequencer = self.sequencer
-        registrar = Registrar(server)
+        registrar, keys = Registrar(server), Keys(sequencer, streams, self.rekey)
         v1.add_OrderEntryServicer_to_server(OrderEntry(access, sequencer, streams), registrar)
         v1.add_ExecutionFeedServicer_to_server(ExecutionFeed(access, self.feeds, streams), registrar)
         v1.add_MarketDataServicer_to_server(MarketData(sequencer, self.hub, streams), registrar)
-        v1.add_AccountsServicer_to_server(Accounts(access, sequencer), registrar)
-        v1.add_OperationsServicer_to_server(Operations(access, sequencer, self.rekey), registrar)
+        v1.add_AccountsServicer_to_server(Accounts(access, sequencer, keys), registrar)
+        v1.add_OperationsServicer_to_server(Operations(access, sequencer, keys), registrar)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         names = [*(f"outcry.v1.{service}" for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflected = Reflection(names, streams)

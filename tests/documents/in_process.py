@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from gateway.disk import LocalDisk
 from rest_bridge.__main__ import server
 from rest_bridge.settings import Settings
 from tests.venues import Venue, venue
 
 
-class FaultyDisk:
+class FaultyDisk(LocalDisk):
     """The local disk, until it stalls or fails."""
 
     def __init__(self) -> None:
@@ -24,15 +24,12 @@ class FaultyDisk:
         self.is_asked = False  # to sync, since it answers no more
         self.failure: OSError | None = None
 
-    def write(self, fd: int, data: bytes | memoryview) -> int:
-        return os.write(fd, data)
-
     def sync(self, fd: int) -> None:
         self.is_asked = not self.answers.is_set()
         self.answers.wait()
         if self.failure:
             raise self.failure
-        os.fdatasync(fd)
+        super().sync(fd)
 
 
 @asynccontextmanager

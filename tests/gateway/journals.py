@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.commands import Command, NewOrder
-from gateway.journal import Durability, Entry, Journal
+from gateway.journal import Durability, Journal
+from gateway.segments import Entry
 
 TIME_NS = 1_705_314_645_000_000_000
 
@@ -37,7 +38,7 @@ def make_journal(directory: Path, sizes: Sequence[int], *, segment_bytes: int = 
     journal = Journal.open(directory, durability=Durability.WRITE, segment_bytes=segment_bytes)
     assert write_batches(journal, sizes) == [None] * len(sizes)
     journal.close()
-    return sorted(directory.iterdir())
+    return sorted(directory.glob("*.journal"))
 
 
 def read_journal(directory: Path) -> list[Entry]:

@@ -15,8 +15,9 @@ from engine.events import PrivateEvent
 from engine.order import Liquidity, OrderStatus
 from engine.reject import Refusal, RejectReason
 from gateway import event_log as module
+from gateway.disk import LocalDisk
 from gateway.event_log import EventLog, EventLogDamaged, Numbered, Record, is_private, private
-from gateway.frames import HEADER_BYTES, Frame, LocalDisk, frames, read_header
+from gateway.frames import HEADER_BYTES, Frame, frames, read_header
 
 TIME_NS = 1_705_314_645_000_000_000
 HANG_GUARD_S = 20
@@ -198,9 +199,9 @@ def test_a_batch_is_one_write_and_is_never_synced(tmp_path: Path) -> None:
     class CountingDisk(LocalDisk):
         writes = 0
 
-        def write(self, fd: int, data: bytes | memoryview) -> int:
+        def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
             self.writes += 1
-            return super().write(fd, data)
+            return super().write(fd, data, offset)
 
         def sync(self, fd: int) -> None:
             raise AssertionError("the event log is derived: it is not synced")
@@ -303,11 +304,11 @@ def test_a_failed_write_is_raised_and_not_remembered(tmp_path: Path) -> None:
     class FullDisk(LocalDisk):
         full = False
 
-        def write(self, fd: int, data: bytes | memoryview) -> int:
+        def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
             if self.full:
-                os.write(fd, data[:10])
+                os.pwrite(fd, data[:10], offset)
                 raise OSError(28, "No space left on device")
-            return super().write(fd, data)
+            return super().write(fd, data, offset)
 
     disk, story = FullDisk(), Story()
     event_log = EventLog.open(tmp_path, 0, disk=disk)

@@ -24,8 +24,9 @@ from engine.commands import (
     ReplaceOrder,
 )
 from engine.instrument import FeeSchedule, Instrument, RiskProfile, Role
-from gateway.frames import LocalDisk
-from gateway.journal import Durability, Entry, Journal
+from gateway.disk import LocalDisk
+from gateway.journal import Durability, Journal
+from gateway.segments import Entry
 from tests.gateway.journals import TIME_NS, committed, entry, make_journal, order, read_journal, write_batches
 
 HANG_GUARD_S = 20
@@ -111,15 +112,15 @@ def test_an_empty_commit_is_durable_at_once(tmp_path: Path) -> None:
     reports: list[BaseException | None] = []
     journal.commit(reports.append)
     assert reports == [None]
-    assert path.stat().st_size == size
     journal.close()
+    assert path.stat().st_size == size
 
 
 class ShortDisk(LocalDisk):
     """Takes a few bytes at a time, as a disk that is nearly full may."""
 
-    def write(self, fd: int, data: bytes | memoryview) -> int:
-        return os.write(fd, data[:5])
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        return os.pwrite(fd, data[:5], offset)
 
 
 def test_short_writes_are_finished(tmp_path: Path) -> None:
@@ -137,13 +138,13 @@ class FailingDisk(LocalDisk):
         self.syncs = syncs
         self.failures = 0
 
-    def write(self, fd: int, data: bytes | memoryview) -> int:
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         self.writes -= 1
         if self.writes < 0:
             self.failures += 1
-            os.write(fd, data[: len(data) // 2])
+            os.pwrite(fd, data[: len(data) // 2], offset)
             raise OSError(28, "No space left on device")
-        return super().write(fd, data)
+        return super().write(fd, data, offset)
 
     def sync(self, fd: int) -> None:
         self.syncs -= 1
@@ -202,9 +203,9 @@ class StalledDisk(LocalDisk):
         self.syncing = threading.Event()
         self.calls: list[str] = []
 
-    def write(self, fd: int, data: bytes | memoryview) -> int:
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         self.calls.append("write")
-        return super().write(fd, data)
+        return super().write(fd, data, offset)
 
     def sync(self, fd: int) -> None:
         self.syncing.set()
@@ -251,8 +252,9 @@ async def test_a_new_segment_and_its_name_are_on_the_disk_before_a_batch_is(tmp_
         journal.append(seq, TIME_NS, order(seq))
         assert await committed(journal) is None
     journal.close()
-    header, file, directory = "write", "sync", "sync"
-    assert disk.calls == [header, file, directory, "write", "sync"]
+    # the second sync is that of a name
+    header, manifest, batch = ["write", "sync", "sync"], ["write", "sync", "sync"], ["write", "sync"]
+    assert disk.calls == [*header, *manifest, *batch]
 
 
 async def test_what_a_killed_engine_left_is_synced_before_it_is_shown(tmp_path: Path) -> None:

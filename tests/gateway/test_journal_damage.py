@@ -8,16 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway import manifest
 from gateway.frames import HEADER_BYTES, Header, frame_bytes, frames, header_bytes, read_header
-from gateway.journal import (
-    ENCODER,
-    MAGIC,
-    VERSION,
-    Durability,
-    Journal,
-    JournalDamaged,
-    JournalTooNew,
-)
+from gateway.journal import Durability, Journal
+from gateway.segments import ENCODER, MAGIC, VERSION, JournalDamaged, JournalTooNew
 from tests.gateway.journals import entry, make_journal, read_journal
 
 SIZES = [2, 1, 2]  # batches; the last two commands are the last batch
@@ -119,7 +113,52 @@ def test_a_missing_segment_is_refused(tmp_path: Path, missing: int) -> None:
     paths[missing].unlink()
     with pytest.raises(JournalDamaged, match="is missing") as refusal:
         read_journal(tmp_path)
+    assert refusal.value.path == paths[missing]
+    (tmp_path / manifest.NAME).unlink()
+    with pytest.raises(JournalDamaged, match="is missing") as refusal:
+        read_journal(tmp_path)
     assert refusal.value.path == paths[missing + 1]
+
+
+def test_without_its_manifest_a_journal_is_read_whole(tmp_path: Path) -> None:
+    make_journal(tmp_path, SIZES, segment_bytes=1)
+    path = tmp_path / manifest.NAME
+    data = path.read_bytes()
+    for damaged in (b"", data[:-2], data.replace(b"1", b"2", 1), b"no manifest\n00000000\n", b"{}\n9f17e3a1\n"):
+        path.write_bytes(damaged)
+        assert read_journal(tmp_path) == WHOLE
+    path.unlink()
+    assert read_journal(tmp_path) == WHOLE
+
+
+def test_a_segment_that_is_sealed_is_read_only_when_it_is_needed(tmp_path: Path) -> None:
+    first, _, _ = make_journal(tmp_path, SIZES, segment_bytes=1)
+    first.write_bytes(bytes(first.stat().st_size))
+    journal = Journal.open(tmp_path, durability=Durability.WRITE)
+    assert list(journal.replay(after_seq=2)) == WHOLE[2:]
+    with pytest.raises(JournalDamaged):
+        list(journal.replay(after_seq=1))
+    journal.close()
+
+
+def test_a_sealed_last_segment_is_never_appended_to(tmp_path: Path) -> None:
+    """As in a copy that was taken between two files."""
+    paths = make_journal(tmp_path, SIZES, segment_bytes=1)
+    paths[-1].unlink()
+    make_journal(tmp_path, [1], segment_bytes=1 << 20)
+    assert read_journal(tmp_path) == [*WITHOUT_LAST, entry(4)]
+    assert len(list(tmp_path.glob("*.journal"))) == 3
+
+
+def test_a_journal_may_begin_behind_what_is_known_otherwise(tmp_path: Path) -> None:
+    paths = make_journal(tmp_path, SIZES, segment_bytes=1)
+    paths[0].unlink()
+    (tmp_path / manifest.NAME).unlink()
+    journal = Journal.open(tmp_path, durability=Durability.WRITE, after_seq=2)
+    assert list(journal.replay(after_seq=2)) == WHOLE[2:]
+    journal.close()
+    with pytest.raises(JournalDamaged, match="command 2 is missing"):
+        Journal.open(tmp_path, durability=Durability.WRITE, after_seq=1)
 
 
 def test_a_missing_batch_is_refused(tmp_path: Path) -> None:

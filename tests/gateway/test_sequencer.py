@@ -17,7 +17,8 @@ from engine.commands import CancelAll
 from engine.events import CancelAllOutcome
 from engine.order import Side
 from gateway import sequencer
-from gateway.frames import LocalDisk
+from gateway.disk import LocalDisk
+from gateway.journal import CommitThread
 from gateway.refusals import Refused
 from outcry import v1
 from tests.gateway.test_journal import FailingDisk
@@ -29,26 +30,26 @@ class StalledDisk(LocalDisk):
     """A disk whose syncs wait while `stalled`; `writes` counts what reached the file."""
 
     def __init__(self) -> None:
-        self.open = threading.Event()
-        self.open.set()
+        self.free = threading.Event()
+        self.free.set()
         self.entered = threading.Event()
         self.writes = 0
         self.error: OSError | None = None
 
-    def write(self, fd: int, data: bytes | memoryview) -> int:
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         self.writes += 1
-        return super().write(fd, data)
+        return super().write(fd, data, offset)
 
     def sync(self, fd: int) -> None:
         self.entered.set()
-        self.open.wait()
+        self.free.wait()
         if self.error is not None:
             raise self.error
         super().sync(fd)
 
     def stall(self) -> None:
         self.entered.clear()
-        self.open.clear()
+        self.free.clear()
 
     async def reached(self) -> None:
         """Return when a sync has begun, and waits."""
@@ -81,7 +82,7 @@ def disk() -> StalledDisk:
 async def synced(tmp_path: Path, disk: StalledDisk) -> AsyncIterator[Venue]:
     async with venue(tmp_path / "data", durability="fsync", disk=disk) as running:
         yield running
-        disk.open.set()
+        disk.free.set()
 
 
 async def test_no_answer_event_query_or_market_data_leaves_before_the_commit_of_what_it_shows(
@@ -106,7 +107,7 @@ async def test_no_answer_event_query_or_market_data_leaves_before_the_commit_of_
     waiting = {answer, event, update, book, orders}
     assert not any(task.done() for task in waiting)
 
-    disk.open.set()
+    disk.free.set()
     await asyncio.wait_for(asyncio.gather(*waiting), 10)
     assert (await book).bids[0].quantity == 10 * UNIT
     assert (await event).reports[0].WhichOneof("event") == "accepted"
@@ -123,7 +124,7 @@ async def test_what_arrives_while_the_disk_is_busy_is_one_batch(synced: Venue, d
     written = disk.writes
     rest = [asyncio.ensure_future(submit(order(quantity=1), metadata=key)) for _ in range(20)]
     await until(lambda: len(synced.gateway.sequencer.pending) == 20)
-    disk.open.set()
+    disk.free.set()
     await asyncio.gather(first, *rest)
     assert disk.writes == written + 1
 
@@ -157,7 +158,7 @@ async def test_a_deadline_that_passes_before_the_commit_is_answered_unknown(
     (reject,) = rejects(refused.value)
     assert (reject.details["stage"].text, reject.details["outcome"].text) == ("settlement", "unknown")
     assert reject.details["timeout_ms"].count in timeouts_ms
-    disk.open.set()
+    disk.free.set()
     asked = await synced.stubs.accounts.GetOrder(v1.GetOrderRequest(client_order_id="A"), metadata=key)
     assert asked.status == v1.ORDER_STATUS_NEW  # unknown then; this is how to ask
 
@@ -174,7 +175,7 @@ async def test_more_than_the_bound_of_waiting_commands_is_refused_and_changes_no
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await submit(order(quantity=1), metadata=key)
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    disk.open.set()
+    disk.free.set()
     await asyncio.gather(*waiting)
     listing = await synced.stubs.accounts.ListOrders(v1.ListOrdersRequest(), metadata=key)
     assert len(listing.orders) == 3
@@ -187,7 +188,7 @@ async def test_a_failed_sync_answers_unknown_and_ends_the_process(synced: Venue,
     waiting = [asyncio.ensure_future(submit(order(quantity=1), metadata=key)) for _ in range(3)]
     await until(lambda: waiting_count(synced) == 3)
     disk.error = OSError(5, "Input/output error")
-    disk.open.set()
+    disk.free.set()
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert [a.code() for a in answers if isinstance(a, grpc.aio.AioRpcError)] == [grpc.StatusCode.INTERNAL] * 3
     assert synced.failed.is_set()
@@ -249,7 +250,7 @@ async def test_queries_that_wait_for_the_disk_are_bounded_and_keep_no_order_out(
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     second = asyncio.ensure_future(synced.stubs.orders.SubmitOrder(order(quantity=1), metadata=key))
     await until(lambda: waiting_count(synced) == 4)
-    disk.open.set()
+    disk.free.set()
     await asyncio.gather(first, second, *books)
     assert synced.gateway.sequencer.queries == 0
 
@@ -291,11 +292,11 @@ async def test_a_stop_after_a_failure_leaves_the_loop_free_while_the_disk_still_
     with pytest.raises(grpc.aio.AioRpcError):
         await answer
     stopping = asyncio.ensure_future(synced.gateway.stop())
-    commits = synced.gateway.journal.thread
-    assert commits is not None
-    await until(lambda: not commits.batches.empty())  # it has been told to end, and has not
+    commits = synced.gateway.journal.worker
+    assert isinstance(commits, CommitThread)
+    await until(lambda: not commits.jobs.empty())  # it has been told to end, and has not
     assert not stopping.done()
-    disk.open.set()
+    disk.free.set()
     await stopping
 
 
@@ -310,7 +311,7 @@ async def test_a_session_that_only_asks_waits_for_the_commit_of_what_it_sees(syn
     answer = asyncio.ensure_future(session.read())
     await until(lambda: synced.gateway.sequencer.queries == 1)
     assert not answer.done()
-    disk.open.set()
+    disk.free.set()
     assert (await answer).results[0].order_book.bids[0].quantity == UNIT
     await placed
     session.cancel()
@@ -329,7 +330,7 @@ async def test_a_batch_whose_commit_fails_is_unknown_but_for_what_was_refused_be
     await session.write(v1.Instructions(instructions=batch))
     answer = asyncio.ensure_future(session.read())
     await disk.reached()
-    disk.open.set()
+    disk.free.set()
     placed, malformed, shown, cancelled = (await answer).results
     for reject in (placed.order.reject, shown.reject, cancelled.cancel_all.reject):
         assert (reject.reason, reject.details["outcome"].text) == (v1.INTERNAL_ERROR, "unknown")
@@ -386,6 +387,6 @@ async def test_an_impatient_instruction_costs_its_neighbours_nothing(synced: Ven
     writer.monotonic = lambda: between
     await until(lambda: not impatient.deadline_ns)
     assert not answer.done()
-    disk.open.set()
+    disk.free.set()
     assert [result.order.status for result in (await answer).results] == [v1.ORDER_STATUS_NEW] * 2
     session.cancel()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from gateway import __main__, journal
-from gateway.frames import LocalDisk
+from gateway.disk import LocalDisk
 
 DRAIN_S = 1.0
 

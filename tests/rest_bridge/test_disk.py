@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from gateway.frames import LocalDisk
+from gateway.disk import LocalDisk
 from gateway.journal import Durability
 from gateway.service import Gateway
 from gateway.settings import Settings as GatewaySettings

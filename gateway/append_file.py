@@ -1,0 +1,79 @@
+"""A file that grows at its end, into space that is allocated ahead.
+
+    [ header | frames ............. | zeros, allocated .......... ]
+                                    end                           allocated
+
+Allocating ahead makes a sync cheaper, because the file's size does not change with each write; and it tells of a full
+disk while there is still room to write what was promised. A file that is closed gives back what it did not use.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.disk import Disk, is_full, write_all
+
+AHEAD_BYTES = 16 << 20  # of fresh space at each allocation, which comes when half of it is left
+
+
+class AppendFile:
+    """`end` is the offset after what was written; `is_short` is whether the last try to allocate found no room.
+
+    Used by one thread at a time; `room` and `is_short` may be looked at by others.
+    """
+
+    def __init__(self, disk: Disk, path: Path, *, ahead: int = AHEAD_BYTES) -> None:
+        self.disk = disk
+        self.path = path
+        self.ahead = ahead
+        self.fd = disk.open(path, make=True)
+        self.end = 0
+        self.allocated = disk.size(self.fd)
+        self.is_short = False
+
+    @property
+    def room(self) -> int:
+        """Bytes that can be written whatever becomes of the disk's free space."""
+        return self.allocated - self.end
+
+    def read(self) -> bytes:
+        """All of it, with what is allocated."""
+        return self.disk.read(self.fd, self.allocated, 0)
+
+    def append(self, data: bytes) -> None:
+        """Write at the end. OSError."""
+        write_all(self.disk, self.fd, data, self.end)
+        self.end += len(data)
+        if self.end > self.allocated:
+            self.allocated = self.end
+
+    def sync(self) -> None:
+        self.disk.sync(self.fd)
+
+    def allocate(self) -> None:
+        """See to it that there is room ahead. OSError where that fails for another reason than a full disk."""
+        if self.ahead and self.room < self.ahead // 2:
+            size = self.end + self.ahead - self.allocated
+            try:
+                self.disk.allocate(self.fd, self.allocated, size)
+            except OSError as problem:
+                if not is_full(problem):
+                    raise
+                self.is_short = True
+                self.allocated = max(self.end, self.disk.size(self.fd))  # a part may have been made
+                return
+            self.allocated += size
+        self.is_short = False
+
+    def cut(self, end: int) -> None:
+        """Nothing counts from `end` on, and it is given back."""
+        self.disk.truncate(self.fd, end)
+        self.end = self.allocated = end
+
+    def close(self) -> None:
+        """Give back what was allocated and not used."""
+        if self.fd >= 0:
+            if self.allocated > self.end:
+                self.cut(self.end)
+            self.disk.close(self.fd)
+            self.fd = -1

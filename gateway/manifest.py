@@ -1,0 +1,79 @@
+"""Which segments the journal has, beside those files: so that one that is gone is missed, and none is read in vain.
+
+A segment that will not grow any more is sealed: its last command, its time and its size are written down. A start
+behind a snapshot then opens the segments that come after the snapshot, and no others. The manifest can be made again
+from the segments; only that some were deleted on purpose (`first_seq`) it alone knows.
+
+`DATA/journal/manifest.json`, replaced in one step: one line of JSON, and one with the CRC-32C of that in hexadecimal.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from gateway.disk import Disk, read_all, replace_file
+from gateway.frames import checksum
+
+NAME = "manifest.json"
+VERSION = 1
+log = structlog.get_logger()
+
+
+class Sealed(Struct, frozen=True):
+    """A segment that will not grow: the commands it holds, the time of the last, and the offset after it."""
+
+    first_seq: int
+    last_seq: int
+    last_time_ns: int
+    end: int
+
+
+class Manifest(Struct, frozen=True):
+    """`first_seq` is the oldest command that is kept; `sealed` are the segments in order."""
+
+    format: int = VERSION
+    first_seq: int = 1
+    sealed: list[Sealed] = []
+
+    def of(self, first_seq: int) -> Sealed | None:
+        """What is known of the segment that starts with this command."""
+        return next((segment for segment in self.sealed if segment.first_seq == first_seq), None)
+
+    def is_consistent(self) -> bool:
+        """Whether each segment goes on where the one before it ended."""
+        following = self.first_seq
+        for segment in self.sealed:
+            if segment.first_seq != following or segment.last_seq < following:
+                return False
+            following = segment.last_seq + 1
+        return True
+
+
+def load(disk: Disk, directory: Path) -> Manifest | None:
+    """The manifest of a folder; None where there is none that can be used. OSError."""
+    path = directory / NAME
+    if NAME not in disk.names(directory):
+        return None
+    line, _, stated = read_all(disk, path).partition(b"\n")
+    try:
+        if int(stated, 16) != checksum(0, line):
+            raise ValueError("the checksum is another")
+        manifest = msgspec.json.decode(line, type=Manifest)
+        if manifest.format == VERSION and manifest.is_consistent():
+            return manifest
+        problem = "it is of another version, or contradicts itself"
+    except ValueError as error:  # of msgspec, too
+        problem = str(error)
+    log.warning("manifest_dropped", path=str(path), problem=problem)
+    return None
+
+
+def store(disk: Disk, directory: Path, manifest: Manifest, *, durable: bool) -> None:
+    """Put the manifest in the place of the one before. OSError."""
+    line = msgspec.json.encode(manifest)
+    data = b"%s\n%08x\n" % (line, checksum(0, line))
+    replace_file(disk, directory / NAME, data, durable=durable)
