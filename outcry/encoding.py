@@ -28,8 +28,9 @@ class OrderOptions(TypedDict, total=False):
     """What an order may say beside instrument, side, quantity and price.
 
     `order_type` is `limit` where a price is given and `market` where none is. `expires_at_ns` and `valid_until_ns` are
-    Unix nanoseconds. Without a `client_order_id` the order gets a fresh one. `attempt` and `channel` are for the
-    record.
+    Unix nanoseconds. Without a `client_order_id` the order gets a fresh one; the exchange knows it as long as the order
+    is open or among the account's last closed ones (100,000, unless the venue says otherwise), and never executes
+    another order under it. `attempt` and `channel` are for the record.
     """
 
     order_type: str | None
