@@ -112,6 +112,19 @@ class CreateInvite(Struct, frozen=True, array_like=True, tag=17):
     role: str = ""
 
 
+class RotateKey(Struct, frozen=True, array_like=True, tag=18):
+    """Give an account the key with this SHA-256 in place of the one it has, which ends."""
+
+    account: int
+    key_hash: bytes
+
+
+class RevokeKey(Struct, frozen=True, array_like=True, tag=19):
+    """Take an account's key away. It has none until it is given another."""
+
+    account: int
+
+
 OrderCommand = NewOrder | CancelOrder | ReplaceOrder | CancelAll
 Command = (
     OrderCommand
@@ -124,4 +137,6 @@ Command = (
     | PutAccount
     | Register
     | CreateInvite
+    | RotateKey
+    | RevokeKey
 )

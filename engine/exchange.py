@@ -26,6 +26,8 @@ from engine.commands import (
     PutVenue,
     Register,
     ReplaceOrder,
+    RevokeKey,
+    RotateKey,
 )
 from engine.digest import digest
 from engine.entry import Entry
@@ -71,6 +73,8 @@ class Exchange:
             PutAccount: registry.put_account,
             Register: registry.register,
             CreateInvite: registry.create_invite,
+            RotateKey: registry.rotate_key,
+            RevokeKey: registry.revoke_key,
         }
         self.handlers |= {command: administrative(method) for command, method in configure.items()}
 

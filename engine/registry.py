@@ -17,6 +17,8 @@ from engine.commands import (
     PutRole,
     PutVenue,
     Register,
+    RevokeKey,
+    RotateKey,
 )
 from engine.fixed import INT64_MAX, SCALE, text
 from engine.instrument import FeeSchedule, Instrument, RiskProfile, Role
@@ -202,6 +204,24 @@ class Registry:
             self.known_role(command.role)
         self.invites[command.invite_hash] = command.role
         return HOUSE
+
+    def rotate_key(self, command: RotateKey) -> int:
+        account = self.known_account(command.account)
+        self.require_free_key(command.key_hash, account.account_id)
+        self.give_key(account, command.key_hash)
+        return account.account_id
+
+    def revoke_key(self, command: RevokeKey) -> int:
+        account = self.known_account(command.account)
+        self.account_by_key.pop(account.key_hash, None)
+        account.key_hash = b""
+        return account.account_id
+
+    def known_account(self, number: int) -> Account:
+        """An account that may have a key; the venue's own has none."""
+        if number == HOUSE or number not in self.accounts:
+            raise Refused(f"There is no account {number}", RejectReason.NOT_FOUND)
+        return self.accounts[number]
 
     def known_role(self, name: str) -> Role:
         require(name in self.roles, f"Unknown role: {name}")

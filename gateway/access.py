@@ -48,18 +48,25 @@ class Access:
             raise Refused(v1.PERMISSION_DENIED, "This needs an operator's key")
         return account
 
-    def stranger(self, context: Context) -> str | None:
-        """The address of a caller who shows no valid key; None for one who shows an account's, or the bridge's."""
-        metadata = context.invocation_metadata() or ()
-        if self.address.is_bridge(metadata):
-            return None
+    def valid_key(self, context: Context) -> bytes | None:
+        """The hash of the key that a caller shows; None for one who shows none that an account has."""
         try:
-            self.account(context)
+            key_hash = self.authenticator.hash_of(context.invocation_metadata() or ())
         except Refused:
-            return self.address.of(context.peer(), metadata)
-        return None
+            return None
+        return key_hash if self.is_key(key_hash) else None
+
+    def is_key(self, key_hash: bytes) -> bool:
+        """Whether it is an account's key now."""
+        return key_hash in self.authenticator.exchange.account_by_key
+
+    def is_bridge(self, context: Context) -> bool:
+        return self.address.is_bridge(context.invocation_metadata() or ())
+
+    def origin(self, context: Context) -> str:
+        """The address that a call comes from."""
+        return self.address.of(context.peer(), context.invocation_metadata() or ())
 
     def admit_registration(self, context: Context) -> None:
         """Count one registration against the address it comes from."""
-        address = self.address.of(context.peer(), context.invocation_metadata() or ())
-        self.limit.take(address, self.monotonic())
+        self.limit.take(self.origin(context), self.monotonic())

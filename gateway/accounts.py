@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from engine.commands import Register
+from engine.commands import Register, RotateKey
 from gateway import codec
 from gateway.access import Access
 from gateway.auth import key_hash, new_key
 from gateway.edge import Context, unary
+from gateway.keys import Keys
 from gateway.refusals import Refused, invalid_request
 from gateway.sequencer import Sequencer
 from outcry import v1
@@ -17,9 +18,10 @@ PAGE_LIMIT = 1_000
 
 
 class Accounts(v1.AccountsServicer):
-    def __init__(self, access: Access, sequencer: Sequencer) -> None:
+    def __init__(self, access: Access, sequencer: Sequencer, keys: Keys) -> None:
         self.access = access
         self.sequencer = sequencer
+        self.keys = keys
         self.exchange = sequencer.exchange
 
     @unary
@@ -31,6 +33,12 @@ class Accounts(v1.AccountsServicer):
         outcome = await self.sequencer.execute(Register(name, role, key_hash(key), invite_hash))
         codec.require_done(outcome)
         return v1.RegisterResponse(account_id=outcome.account, team_name=name, role=role, api_key=key)
+
+    @unary
+    async def RotateKey(self, request: v1.RotateKeyRequest, context: Context) -> v1.RotateKeyResponse:
+        account, key = self.access.account(context), new_key()
+        outcome = await self.keys.change(RotateKey(account, key_hash(key)), key)
+        return v1.RotateKeyResponse(account_id=account, api_key=key, journal_seq=outcome.journal_seq)
 
     @unary
     async def GetOrder(self, request: v1.GetOrderRequest, context: Context) -> v1.Order:

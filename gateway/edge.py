@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 import wire
 from gateway.access import Access
+from gateway.auth import unauthenticated
 from gateway.refusals import (
     Refused,
     abort,
@@ -162,24 +163,38 @@ def end(call: PlainCall, refused: Refused) -> None:
     call.end(answer.code, answer.details, answer.trailing_metadata)
 
 
-class Streams:
-    """The open streams: bounded, so that calls keep room, and ended when the server stops.
+class Stream:
+    """An open stream: the task that serves it, the hash of the key that opened it, and what it was ended by."""
 
-    Callers with a valid key have `keyed` among them. Those without have `strangers`, and those at one address at most
-    `at_address` of these: nobody without a key takes a stream from one who has a key, or all from the others without.
+    def __init__(self, task: asyncio.Task[Any], key_hash: bytes | None) -> None:
+        self.task = task
+        self.key_hash = key_hash
+        self.ending: Refused | None = None
+
+    def end(self, refused: Refused) -> None:
+        self.ending = refused
+        self.task.cancel()
+
+
+class Streams:
+    """The open streams: bounded, so that calls keep room, and ended with the key that opened them, or with the server.
+
+    Callers with a valid key have `keyed` among them, and one account at most `of_account` of these. Those without have
+    `strangers`, and those at one address at most `at_address`: nobody without a key takes a stream from one who has a
+    key, and nobody takes all from the others of his kind.
     """
 
-    def __init__(self, access: Access, *, keyed: int, strangers: int, at_address: int) -> None:
+    def __init__(self, access: Access, *, keyed: int, of_account: int, strangers: int, at_address: int) -> None:
         self.access = access
         self.keyed = keyed
+        self.of_account = of_account
         self.strangers = strangers
         self.at_address = at_address
         self.open: Counter[str] = Counter()
-        self.tasks: set[asyncio.Task[Any]] = set()
-        self.closed = False
+        self.served: set[Stream] = set()
 
     @contextmanager
-    def one(self, context: Context) -> Iterator[None]:
+    def one(self, context: Context) -> Iterator[Stream]:
         """Count the present task for a while. Refused where there are too many."""
         limits = self.limits(context)
         for group, limit in limits.items():
@@ -187,26 +202,35 @@ class Streams:
                 raise overloaded("Too many streams", limit=limit)
         task = asyncio.current_task()
         assert task is not None
-        self.tasks.add(task)
+        stream = Stream(task, self.access.valid_key(context))
+        self.served.add(stream)
         self.open.update(limits.keys())
         try:
-            yield
+            yield stream
         finally:
-            self.tasks.discard(task)
+            self.served.discard(stream)
             for group in limits:
                 self.open[group] -= 1
                 if not self.open[group]:
                     del self.open[group]
 
     def limits(self, context: Context) -> dict[str, int]:
-        """What a caller's stream counts among, with the bound of each."""
-        address = self.access.stranger(context)
-        return {"keyed": self.keyed} if address is None else {"strangers": self.strangers, address: self.at_address}
+        """What a caller's stream counts among, with the bound of each. The bridge's own speak for many accounts."""
+        if self.access.valid_key(context) is not None:
+            return {"keyed": self.keyed, f"account {self.access.account(context)}": self.of_account}
+        if self.access.is_bridge(context):
+            return {"keyed": self.keyed}
+        return {"strangers": self.strangers, self.access.origin(context): self.at_address}
+
+    def end_keyless(self) -> None:
+        """End the streams whose key is nobody's any more."""
+        for stream in self.served:
+            if stream.key_hash is not None and not self.access.is_key(stream.key_hash):
+                stream.end(unauthenticated())
 
     def close(self) -> None:
-        self.closed = True
-        for task in self.tasks:
-            task.cancel()
+        for stream in self.served:
+            stream.end(unavailable("The engine is stopping"))
 
 
 def streaming(
@@ -217,15 +241,16 @@ def streaming(
     @wraps(method)
     async def serve(servicer: Any, request: Any, context: Context) -> None:
         streams: Streams = servicer.streams
+        stream: Stream | None = None
         try:
-            with streams.one(context):
+            with streams.one(context) as stream:
                 await method(servicer, parsed(request), context)
         except Refused as refused:
             await abort(context, refused)
         except asyncio.CancelledError:
-            if not streams.closed:
+            if stream is None or stream.ending is None:
                 raise
-            await abort(context, unavailable("The engine is stopping"))
+            await abort(context, stream.ending)
         except Exception:  # the edge
             await fail(context, method.__qualname__)
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from engine.commands import CreateInvite, PutAccount, PutInstrument, PutRiskProfile
+from engine.commands import CreateInvite, PutAccount, PutInstrument, PutRiskProfile, RevokeKey, RotateKey
 from engine.instrument import RiskProfile
 from gateway import codec
 from gateway.access import Access
 from gateway.accounts import DEFAULT_ROLE, display_name
 from gateway.auth import key_hash, new_key
 from gateway.edge import Context, unary
-from gateway.refusals import invalid_request
+from gateway.keys import Keys
+from gateway.refusals import Refused, invalid_request
 from gateway.sequencer import Sequencer
 from outcry import v1
 
 
 class Operations(v1.OperationsServicer):
-    def __init__(self, access: Access, sequencer: Sequencer, rekey: Callable[[str, str], None]) -> None:
+    def __init__(self, access: Access, sequencer: Sequencer, keys: Keys) -> None:
         self.access = access
         self.sequencer = sequencer
-        self.rekey = rekey  # told of each account's new key
+        self.keys = keys
 
     @unary
     async def PutInstrument(self, request: v1.PutInstrumentRequest, context: Context) -> v1.PutInstrumentResponse:
@@ -44,11 +43,27 @@ class Operations(v1.OperationsServicer):
             key_hash(key) if key else b"",
             opening,
         )
-        outcome = await self.sequencer.execute(command)
-        codec.require_done(outcome)
-        if key:
-            self.rekey(name, key)
+        outcome = await self.keys.change(command, key)
         return v1.PutAccountResponse(account_id=outcome.account, api_key=key, journal_seq=outcome.journal_seq)
+
+    @unary
+    async def RevokeKey(self, request: v1.RevokeKeyRequest, context: Context) -> v1.RevokeKeyResponse:
+        operator, account = self.access.operator(context), self.named_account(request)
+        if account == operator:
+            raise invalid_request("an operator's own key is rotated, not revoked: nobody might be left", "account")
+        key = new_key() if request.new_key else ""
+        command = RotateKey(account, key_hash(key)) if key else RevokeKey(account)
+        outcome = await self.keys.change(command, key)
+        return v1.RevokeKeyResponse(account_id=account, api_key=key, journal_seq=outcome.journal_seq)
+
+    def named_account(self, request: v1.RevokeKeyRequest) -> int:
+        """The number of the account that is meant; the engine knows whether there is one."""
+        if request.WhichOneof("account") != "name":
+            return request.account_id
+        number = self.sequencer.exchange.named_accounts.get(codec.word(request.name, "name"))
+        if number is None:
+            raise Refused(v1.NOT_FOUND, f"There is no account {request.name}")
+        return number
 
     @unary
     async def PutRiskProfile(self, request: v1.PutRiskProfileRequest, context: Context) -> v1.PutRiskProfileResponse:

@@ -2,6 +2,8 @@
 
 So the state never depends on a file that may have changed since: replay reads the journal alone, and a second start
 with the same file has nothing to say. What an operator put in besides stays; what the file names is as the file has it.
+One thing a start does not undo: an account whose key was revoked has none until an operator gives it another, whatever
+lies in its key file.
 """
 
 from __future__ import annotations
@@ -170,9 +172,16 @@ def instruments(venue: Venue, exchange: Exchange) -> Iterator[PutInstrument]:
 def accounts(venue: Venue, exchange: Exchange, keyring: Keyring) -> Iterator[PutAccount]:
     for name, section in venue.accounts.items():
         opening = None if section.opening_balances is None else balances(section.opening_balances)
-        wanted = PutAccount(name, section.role, section.risk_profile, keyring.key_hash(section.key), opening)
+        key_hash = b"" if is_revoked(name, exchange) else keyring.key_hash(section.key)
+        wanted = PutAccount(name, section.role, section.risk_profile, key_hash, opening)
         if not is_held(wanted, exchange):
             yield wanted
+
+
+def is_revoked(name: str, exchange: Exchange) -> bool:
+    """Whether there is an account of this name, and it has no key."""
+    number = exchange.named_accounts.get(name)
+    return number is not None and not exchange.accounts[number].key_hash
 
 
 def is_held(wanted: PutAccount, exchange: Exchange) -> bool:

@@ -76,7 +76,8 @@ class AsyncClient:
         try:
             answer = await call.method(self._link.stubs)(call.request, timeout=limit_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            raise exception(error, changes=call.changes, timeout_s=limit_s) from error
+            about = call.client_order_id
+            raise exception(error, changes=call.changes, timeout_s=limit_s, client_order_id=about) from error
         return call.read(answer)
 
     async def submit_order(
@@ -187,6 +188,11 @@ class AsyncClient:
         """Make an account. Its key is in the answer, and is not shown again."""
         return await self._perform(calls.register(team_name, role, invite))
 
+    async def rotate_key(self) -> models.AccountKey:
+        """Give the account another key, which is in the answer and is not shown again. The old one ends at once, and so
+        does every stream that was opened with it: go on `with_key` of the new one."""
+        return await self._perform(calls.rotate_key())
+
     async def instruments(self) -> list[models.Instrument]:
         return await self._perform(calls.instruments())
 
@@ -266,6 +272,12 @@ class AsyncClient:
     ) -> models.AccountKey:
         """Create an account, or change the one an operator made under this name. Needs an operator's key."""
         return await self._perform(calls.put_account(name, role, risk_profile, opening_balances, new_key))
+
+    async def revoke_key(
+        self, account_id: int | None = None, *, name: str | None = None, new_key: bool = False
+    ) -> models.AccountKey:
+        """Take an account's key away at once, or give it another in its place. Needs an operator's key."""
+        return await self._perform(calls.revoke_key(account_id, name, new_key))
 
     async def put_risk_profile(self, name: str, *, no_position_limit: bool = False) -> int:
         """Create or change a risk profile; returns the command's journal number. Needs an operator's key."""

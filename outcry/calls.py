@@ -27,6 +27,11 @@ class Call(Struct, Generic[Answer], frozen=True):
     read: Callable[[Any], Answer]
     changes: bool = False
 
+    @property
+    def client_order_id(self) -> str:
+        """Of the order that the call is about, where it is named so; else ""."""
+        return getattr(self.request, "client_order_id", "")
+
 
 def journal_seq(answer: Any) -> int:
     number: int = answer.journal_seq
@@ -101,6 +106,10 @@ def register(team_name: str, role: str, invite: str) -> Call[models.Registration
     return Call(lambda stubs: stubs.accounts.Register, request, decoding.registration, changes=True)
 
 
+def rotate_key() -> Call[models.AccountKey]:
+    return Call(lambda stubs: stubs.accounts.RotateKey, v1.RotateKeyRequest(), decoding.account_key, changes=True)
+
+
 def instruments() -> Call[list[models.Instrument]]:
     return Call(lambda stubs: stubs.market_data.ListInstruments, v1.ListInstrumentsRequest(), decoding.instruments)
 
@@ -149,6 +158,13 @@ def put_account(
         new_key=new_key,
     )
     return Call(lambda stubs: stubs.operations.PutAccount, request, decoding.account_key, changes=True)
+
+
+def revoke_key(account_id: int | None, name: str | None, new_key: bool) -> Call[models.AccountKey]:
+    if (account_id is None) == (name is None):
+        raise TypeError("name the account by account_id or by name")
+    request = message(v1.RevokeKeyRequest, account_id=account_id, name=name, new_key=new_key)
+    return Call(lambda stubs: stubs.operations.RevokeKey, request, decoding.account_key, changes=True)
 
 
 def put_risk_profile(name: str, no_position_limit: bool) -> Call[int]:

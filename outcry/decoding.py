@@ -155,7 +155,7 @@ def registration(answer: v1.RegisterResponse) -> models.Registration:
     return models.Registration(answer.account_id, answer.team_name, answer.role, answer.api_key)
 
 
-def account_key(answer: v1.PutAccountResponse) -> models.AccountKey:
+def account_key(answer: v1.PutAccountResponse | v1.RotateKeyResponse | v1.RevokeKeyResponse) -> models.AccountKey:
     return models.AccountKey(answer.account_id, answer.api_key, answer.journal_seq)
 
 

@@ -145,7 +145,7 @@ class Registration(Struct, frozen=True):
 
 
 class AccountKey(Struct, frozen=True):
-    """An account that an operator made or changed; `api_key` is "" where it keeps the one it has."""
+    """An account that was made or changed, and its new key: "" where it keeps the one it has, or has none now."""
 
     account_id: int
     api_key: str

@@ -140,6 +140,7 @@ def add_calls(app: FastAPI, client: AsyncClient, registrar: accounts.Registrar) 
     add("GET", "/positions", accounts.get_positions, operations.POSITIONS)
     add("GET", "/balances", accounts.get_balances, operations.BALANCES)
     add("POST", "/auth/register", registrar.register, operations.REGISTER, needs_key=False)
+    add("POST", "/auth/rotate", accounts.rotate_key, operations.ROTATE)
 
 
 def add_sockets(app: FastAPI, client: AsyncClient, sockets: Sockets) -> None:

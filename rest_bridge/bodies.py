@@ -67,6 +67,7 @@ SUBMISSION: Fields = {
 REPLACEMENT: Fields = {"quantity": parse_number, "price": parse_number, "request_id": text}
 CANCELLATION: Fields = {"request_id": text}
 REGISTRATION: Fields = {"team_name": text, "role": text, "invite": text, "request_id": text}
+ROTATION: Fields = {"request_id": text}
 SUBSCRIPTION: Fields = {"action": text, "channel": text, "instrument_id": text, "request_id": text}
 
 

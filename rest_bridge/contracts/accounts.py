@@ -1,4 +1,4 @@
-"""Registration, and what an account holds."""
+"""Registration, keys, and what an account holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from outcry.models import Balance
 from rest_bridge.answers import answer
-from rest_bridge.bodies import REGISTRATION
+from rest_bridge.bodies import REGISTRATION, ROTATION
 from rest_bridge.calls import Call
 from rest_bridge.contracts.forms import held
 from rest_bridge.decimals import quantity
@@ -39,6 +39,13 @@ class Registrar:
         """The caller's address, for the gateway's limit of registrations an address."""
         address = call.request.client
         return (*self.service_key.metadata(), ("x-forwarded-for", address.host if address else "unknown"))
+
+
+async def rotate_key(call: Call) -> Response:
+    await call.optional_body(ROTATION)
+    made = await call.exchange.rotate_key()
+    key = {"team_id": account_name(made.account_id), "api_key": made.api_key}
+    return answer(call.request_id, data=key, also=key)
 
 
 async def get_positions(call: Call) -> Response:

@@ -108,6 +108,8 @@ BOOK = success(
 )
 ACCOUNT: Example = {"team_id": "TEAM_12", "team_name": "Alpha", "role": "trader", "api_key": "…"}
 REGISTERED = success(ACCOUNT, **ACCOUNT)
+ROTATION: Example = {"team_id": "TEAM_12", "api_key": "…"}
+ROTATED = success(ROTATION, **ROTATION)
 
 POSITION_LIMIT = failure(
     "POSITION_LIMIT_EXCEEDED",

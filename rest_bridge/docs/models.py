@@ -142,6 +142,16 @@ class RegisteredResponse(ApiResponse[Account]):
     api_key: str
 
 
+class AccountKey(Form):
+    team_id: str
+    api_key: str = Field(description="shown this once")
+
+
+class RotatedResponse(ApiResponse[AccountKey]):
+    team_id: str
+    api_key: str
+
+
 class Submission(Form):
     """An order. Numbers may be JSON numbers or strings; both are read exactly."""
 

@@ -106,6 +106,7 @@ def query_of(call: Document) -> tuple[str, ...]:
 ORDER_ID = parameter("order_id", "path", "as `ORD_12345`")
 STATUS = parameter("status", "query", "`open` (the default) or `all`", {"type": "string", "enum": ["open", "all"]})
 INSTRUMENT = parameter("instrument_id", "query", "only this instrument's")
+NAME = parameter("client_order_id", "query", "only the order under this name, which may have ended")
 DEPTH = parameter("depth", "query", "levels a side; 0: all there are", {"type": "integer", "minimum": 0})
 INSTRUMENT_ID = parameter("instrument_id", "path", "may hold a slash, plain or as %2F")
 RETRY_KEY = parameter("Idempotency-Key", "header", "stands in for an absent `client_order_id`")
@@ -147,7 +148,7 @@ EXCHANGE_REPLACE = document(
     bodies=CHANGE,
     parameters=(ORDER_ID,),
 )
-LIST = document(*LISTING, parameters=(STATUS, INSTRUMENT))
+LIST = document(*LISTING, parameters=(STATUS, INSTRUMENT, NAME))
 FIND = document(*FINDING, parameters=(ORDER_ID,))
 BOOK = document(
     "An order book",
@@ -205,6 +206,12 @@ REGISTER = document(
     body=models.Application,
     bodies={"a team": {"team_name": "Alpha", "role": "market_maker"}},
     needs_key=False,
+)
+ROTATE = document(
+    "Take another key; it is shown this once, and the old one ends with its streams",
+    models.RotatedResponse,
+    {"rotated": examples.ROTATED},
+    {**WITH_BODY, 400: {"not JSON": examples.NOT_JSON}},
 )
 WEBSOCKET_TEXT = """Open it with a WebSocket client; the examples are its messages.
 

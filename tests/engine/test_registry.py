@@ -17,6 +17,8 @@ from engine.commands import (
     PutRole,
     PutVenue,
     Register,
+    RevokeKey,
+    RotateKey,
 )
 from engine.fixed import INT64_MAX
 from engine.instrument import FeeSchedule, RiskProfile, Role
@@ -42,6 +44,8 @@ ROLE = Role("trader", "standard", "limited", OPENING)
         PutVenue("invite", 7),
         PutAccount("maker", "trader", "unlimited", key(9), {"USD": 5}),
         CreateInvite(key(7), "trader"),
+        RotateKey(ANN, key(9)),
+        RevokeKey(ANN),
     ],
     ids=lambda command: type(command).__name__,
 )
@@ -146,6 +150,9 @@ def test_a_change_of_assets_moves_the_accounts_that_were_there_before(desk: Desk
         Register("team", "trader", b""),
         CreateInvite(b"short"),
         CreateInvite(key(7), "none"),
+        RotateKey(ANN, b"short"),
+        RotateKey(ANN, b""),
+        RotateKey(ANN, key(BOB)),
     ],
     ids=str,
 )
@@ -182,6 +189,25 @@ def test_a_new_key_ends_the_old_one(desk: Desk) -> None:
     desk.do(PutAccount("maker", "trader", "", key(9)))
     assert key(8) not in desk.exchange.account_by_key
     assert desk.exchange.account_by_key[key(9)] == 4
+
+
+def test_a_rotated_key_ends_and_another_account_may_not_have_the_new_one(desk: Desk) -> None:
+    assert desk.admin(RotateKey(ANN, key(9))).account == ANN
+    assert key(ANN) not in desk.exchange.account_by_key
+    assert desk.exchange.account_by_key[key(9)] == ANN
+    assert desk.refused(Register("team", "trader", key(9))) == "INVALID_REQUEST"
+
+
+def test_a_revoked_key_is_nobody_s_and_its_account_has_none_until_it_is_given_another(desk: Desk) -> None:
+    desk.do(RevokeKey(ANN))
+    assert ANN not in desk.exchange.account_by_key.values()
+    assert desk.admin(RotateKey(ANN, key(9))).account == ANN
+    assert desk.exchange.account_by_key[key(9)] == ANN
+
+
+@pytest.mark.parametrize("command", [RotateKey(0, key(9)), RotateKey(9, key(9)), RevokeKey(0), RevokeKey(9)], ids=str)
+def test_the_venue_s_own_account_and_those_that_never_were_have_no_keys(desk: Desk, command: Command) -> None:
+    assert desk.refused(command) == "NOT_FOUND"
 
 
 def test_opening_balances_given_stand_in_for_the_role_s_when_the_account_is_made(desk: Desk) -> None:

@@ -51,7 +51,7 @@ async def test_calls_beyond_the_limit_are_refused_and_the_others_go_on(
         book = v1.GetOrderBookRequest(instrument_id=CALL)
         assert await code_of(small.stubs.market.GetOrderBook(book)) == CODE.RESOURCE_EXHAUSTED
         streams.pop().cancel()
-        await until(lambda: len(small.gateway.streams.tasks) == 2)
+        await until(lambda: len(small.gateway.streams.served) == 2)
         assert (await small.stubs.market.GetOrderBook(book)).instrument_id == CALL
         for stream in streams:
             stream.cancel()

@@ -173,15 +173,15 @@ async def test_streams_of_callers_with_a_key_have_a_bound_of_their_own(exchange:
 
 
 async def test_a_stream_that_has_ended_counts_no_more(exchange: Venue) -> None:
-    _, key = await exchange.stubs.register()
+    account, key = await exchange.stubs.register()
     streams = exchange.gateway.streams
     calls = [open_(exchange.channel, who) for open_ in (market_data, watch, reflect) for who in (None, key)]
     for call in calls:
         await call.read()
-    assert streams.open == {"strangers": 3, "127.0.0.1": 3, "keyed": 3}
+    assert streams.open == {"strangers": 3, "127.0.0.1": 3, "keyed": 3, f"account {account}": 3}
     for call in calls:
         call.cancel()
-    await until(lambda: not streams.tasks)
+    await until(lambda: not streams.served)
     assert not streams.open
 
 

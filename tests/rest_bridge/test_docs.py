@@ -74,6 +74,7 @@ def test_every_call_of_the_contract_is_in_the_schema(schema):
         "GET /positions",
         "GET /balances",
         "POST /auth/register",
+        "POST /auth/rotate",
         "GET /ws",
     }
 
