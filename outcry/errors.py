@@ -33,7 +33,24 @@ class OrderRejected(ExchangeError):
 
 
 class OutcomeUnknown(ExchangeError):
-    """The command was sent, and whether it was executed cannot be known from here."""
+    """The command was sent, and whether it was executed cannot be known from here.
+
+    Send it again under the same client order id: that gives the first result, or executes it now, and never twice.
+
+        try:
+            order = client.buy("AAPL", 1, "150")
+        except OutcomeUnknown as unknown:
+            order = client.buy("AAPL", 1, "150", client_order_id=unknown.client_order_id)
+
+    Or ask: `client.order(client_order_id=unknown.client_order_id)`. NotFound is final once the order's
+    `valid_until_ns` has passed; without one it may still be on its way.
+    """
+
+    @property
+    def client_order_id(self) -> str | None:
+        """The order's, also where the client made it up; None where the command was not about one under such a name."""
+        name = self.details.get("client_order_id")
+        return name if isinstance(name, str) else None
 
 
 class RateLimited(ExchangeError):

@@ -45,9 +45,13 @@ class FailedCall(Protocol):
     def details(self) -> str | None: ...
 
 
-def exception(call: FailedCall, *, changes: bool, timeout_s: float | None) -> ExchangeError:
-    """The exception for a failed call. `changes`: whether it was a command, which may have been executed."""
-    return told(call) or untold(call, changes=changes, timeout_s=timeout_s)
+def exception(call: FailedCall, *, changes: bool, timeout_s: float | None, client_order_id: str = "") -> ExchangeError:
+    """The exception for a failed call. `changes`: whether it was a command, which may have been executed; then
+    `client_order_id` is the order's to ask for."""
+    error = told(call) or untold(call, changes=changes, timeout_s=timeout_s)
+    if isinstance(error, OutcomeUnknown) and client_order_id:
+        error.details["client_order_id"] = client_order_id
+    return error
 
 
 def told(call: FailedCall) -> ExchangeError | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from outcry.encoding import fresh_client_order_id
@@ -88,9 +89,16 @@ async def find(call: Call) -> Order:
 
 
 async def listing(call: Call) -> list[Order]:
-    """The account's open orders, or all with `?status=all`, oldest first."""
-    status = call.query.get("status", "open")
+    """The account's open orders, or all with `?status=all`, oldest first; or the one with `?client_order_id=`."""
+    client_order_id = call.query.get("client_order_id")
+    status = call.query.get("status", "open" if client_order_id is None else "all")
     if status not in ("open", "all"):
         raise invalid("status", "is neither open nor all")
     instrument_id = call.query.get("instrument_id", "")
-    return await call.exchange.orders(include_closed=status == "all", instrument_id=instrument_id)
+    if client_order_id is None:
+        return await call.exchange.orders(include_closed=status == "all", instrument_id=instrument_id)
+    with suppress(NotFound):
+        order = await call.exchange.order(client_order_id=client_order_id)
+        if (status == "all" or order.remaining_quantity) and instrument_id in ("", order.instrument_id):
+            return [order]
+    return []

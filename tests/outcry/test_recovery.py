@@ -56,7 +56,12 @@ async def test_a_stalled_engine_leaves_an_order_unknown_and_a_retry_executes_it_
     restarts.engine.process.send_signal(signal.SIGSTOP)
     with pytest.raises(OutcomeUnknown) as error:
         await bot.buy("AAPL", 1, 100, client_order_id="mine", timeout_s=0.3)
-    assert error.value.details == {"timeout_ms": 300, "stage": "gateway", "outcome": "unknown"}
+    assert error.value.details == {
+        "timeout_ms": 300,
+        "stage": "gateway",
+        "outcome": "unknown",
+        "client_order_id": "mine",
+    }
     restarts.engine.process.send_signal(signal.SIGCONT)
     retried = await bot.buy("AAPL", 1, 100, client_order_id="mine", attempt=1)
     assert [order.order_id for order in await bot.orders(include_closed=True)] == [retried.order_id]

@@ -121,11 +121,12 @@ def test_a_status_with_the_exchange_s_details_raises_its_own_exception(exchange:
 
 
 def test_a_deadline_leaves_an_order_unknown_and_a_query_merely_unanswered(exchange: Exchange) -> None:
-    order = exchange.call(exchange.client.buy, "AAPL", 10, timeout_s=0.25)
+    order = exchange.call(exchange.client.buy, "AAPL", 10, client_order_id="mine", timeout_s=0.25)
     exchange.fail("OrderEntry/SubmitOrder", grpc.StatusCode.DEADLINE_EXCEEDED, "late")
     with pytest.raises(OutcomeUnknown) as unknown:
         order.result(TIMEOUT_S)
-    assert unknown.value.details == {"timeout_ms": 250, "stage": "gateway", "outcome": "unknown"}
+    details = {"timeout_ms": 250, "stage": "gateway", "outcome": "unknown", "client_order_id": "mine"}
+    assert unknown.value.details == details
     query = exchange.call(exchange.client.balances)
     exchange.fail("Accounts/GetBalances", grpc.StatusCode.DEADLINE_EXCEEDED, "late")
     with pytest.raises(Unavailable):
