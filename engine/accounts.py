@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from heapq import merge
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -22,6 +23,7 @@ from engine.instrument import FeeSchedule, Instrument
 from engine.order import BUY, Order
 
 if TYPE_CHECKING:
+    from engine.archive import Archive
     from engine.risk import Check
 
 
@@ -96,12 +98,14 @@ class Account:
     """`number` is its last event's. `orders` are those it keeps, by id; `resting` the open ones among them.
 
     `history` has all kept orders in order of id, and perhaps some that are no longer kept; `closed` is in order of
-    closing. `risk_profile` is as given: "" is the role's. `bound`, in units of 1e-18, is
+    closing. `archive` is None, or has closed orders that came out of a snapshot, older than those in `closed`: it is
+    asked for what the others do not know. `risk_profile` is as given: "" is the role's. `bound`, in units of 1e-18, is
     what none of the account's sums can be beyond.
     """
 
     __slots__ = (
         "account_id",
+        "archive",
         "balances",
         "bound",
         "by_client_order_id",
@@ -134,6 +138,7 @@ class Account:
         self.by_client_order_id: dict[str, Order] = {}
         self.history: list[Order] = []
         self.closed: deque[Order] = deque()
+        self.archive: Archive | None = None
 
     @property
     def id(self) -> int:
@@ -153,11 +158,15 @@ class Account:
     def close(self, order: Order, kept: int) -> None:
         """An order has ended: keep it among the last `kept` that did."""
         self.closed.append(order)
-        if len(self.closed) > kept:
+        if len(self.closed) > kept or self.archive is not None:
             self.forget(kept)
 
     def forget(self, kept: int) -> None:
         """Keep only the last `kept` closed orders, with their client order ids."""
+        if self.archive is not None:
+            self.archive.keep(max(kept - len(self.closed), 0))
+            if not len(self.archive):
+                self.archive = None
         while len(self.closed) > kept:
             order = self.closed.popleft()
             del self.orders[order.order_id]
@@ -166,18 +175,28 @@ class Account:
         if len(self.history) > 2 * len(self.orders):
             self.history = list(self.orders.values())
 
-    def orders_after(self, order_id: int) -> Iterator[Order]:
-        """The kept orders with larger ids, oldest first."""
+    def orders_after(self, order_id: int, include_closed: bool = True, instrument_id: str = "") -> Iterator[Order]:
+        """The kept orders with larger ids, oldest first: in one instrument, or in all ("")."""
         history, kept = self.history, self.orders
         start = bisect_right(history, order_id, key=lambda order: order.order_id)
-        return (history[at] for at in range(start, len(history)) if history[at].order_id in kept)
+        live = (
+            order
+            for at in range(start, len(history))
+            if (order := history[at]).order_id in kept
+            and (include_closed or order.remaining)
+            and instrument_id in ("", order.content.instrument_id)
+        )
+        if self.archive is None or not include_closed:
+            return live
+        return merge(live, self.archive.after(self, order_id, instrument_id), key=lambda order: order.order_id)
 
 
 def find(account: Account, order_id: int, client_order_id: str) -> Order | None:
     """The account's order named by `order_id`, or by `client_order_id` where that is 0."""
-    if order_id:
-        return account.orders.get(order_id)
-    return account.by_client_order_id.get(client_order_id)
+    order = account.orders.get(order_id) if order_id else account.by_client_order_id.get(client_order_id)
+    if order is None and account.archive is not None:
+        return account.archive.find(account, order_id, client_order_id)
+    return order
 
 
 def hold(order: Order, quantity: int) -> None:

@@ -184,6 +184,11 @@ class Book:
         ranks = ladder.ranks.islice(0, levels or None)
         return tuple((ladder.levels[rank].price, ladder.levels[rank].quantity) for rank in ranks)
 
+    def resting(self, side: int) -> Iterator[Order]:
+        """The orders of a side, in the order in which they trade."""
+        ladder = self.ladders[side]
+        return (order for rank in ladder.ranks for order in ladder.levels[rank].orders())
+
     def is_empty(self) -> bool:
         return all(ladder.best is None for ladder in self.ladders)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.msgpack import Encoder
 
 from engine.accounts import Account
+from engine.archive import closed_form
 from engine.market import Market
 from engine.order import Order
 
@@ -27,7 +28,7 @@ def digest(exchange: Exchange) -> str:
     """SHA-256 of the state, in hexadecimal."""
     total = hashlib.sha256()
     for part in parts(exchange):
-        total.update(CANONICAL.encode(part))
+        total.update(part if isinstance(part, bytes | memoryview) else CANONICAL.encode(part))
     return total.hexdigest()
 
 
@@ -51,8 +52,12 @@ def account_parts(account: Account) -> Iterator[object]:
     for name, position in sorted(account.positions.items()):
         yield name, position.quantity, position.open_buy, position.open_sell
     for order in account.orders.values():
-        yield order_part(order)
-    yield [order.order_id for order in account.closed]
+        if order.remaining:
+            yield order_part(order)
+    if account.archive is not None:
+        yield account.archive.states.since(account.archive.first)
+    for order in account.closed:
+        yield closed_form(order)
 
 
 def order_part(order: Order) -> tuple[object, ...]:

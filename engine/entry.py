@@ -66,6 +66,8 @@ class Entry:
         Changes nothing.
         """
         first = account.by_client_order_id.get(command.client_order_id)
+        if first is None and account.archive is not None:
+            first = account.archive.named(account, command.client_order_id)
         if first is not None:
             return sent_before(first, command)
         market = self.markets.get(command.instrument_id)

@@ -91,6 +91,10 @@ class Exchange:
         """When the next order expires; INT64_MAX where none does. Only AdvanceTime expires orders."""
         return self.matching.expiries.next_ns
 
+    def risk_profile(self, account: int) -> RiskProfile:
+        """The limits that an account is held to: its own profile, or its role's."""
+        return self.registry.profile_of(self.accounts[account])
+
     def validate(self, time_ns: int, command: NewOrder) -> OrderOutcome:
         """The dry run of an order. Status `new` and order id 0 where it would be accepted."""
         return self.entry.validate(time_ns, command)
@@ -98,7 +102,7 @@ class Exchange:
     def is_known(self, account: int, client_order_id: str) -> bool:
         """Whether the account has an order under this client order id, open or among the closed ones that are kept."""
         owner = self.accounts.get(account)
-        return owner is not None and client_order_id in owner.by_client_order_id
+        return owner is not None and find(owner, 0, client_order_id) is not None
 
     def digest(self) -> str:
         """The state in 64 hexadecimal digits: equal for equal histories."""
@@ -131,11 +135,10 @@ class Exchange:
         owner = self.accounts.get(account)
         if owner is None:
             return page, False
-        for order in owner.orders_after(after_order_id):
-            if (include_closed or order.remaining) and instrument_id in ("", order.content.instrument_id):
-                if len(page) == limit:
-                    return page, True
-                page.append(view(order))
+        for order in owner.orders_after(after_order_id, include_closed, instrument_id):
+            if len(page) == limit:
+                return page, True
+            page.append(view(order))
         return page, False
 
     def positions(self, account: int) -> list[PositionView]:

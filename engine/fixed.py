@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SCALE = 1_000_000_000
 INT64_MAX = 2**63 - 1
+Wide = int | str
 
 
 def notional(price: int, quantity: int) -> int:
@@ -18,6 +19,16 @@ def average(total: int, quantity: int) -> int:
     if twice > quantity or (twice == quantity and units & 1):
         units += 1
     return units
+
+
+def wide(number: int) -> Wide:
+    """A number that may go beyond 64 bits, in a form that fits where numbers may not."""
+    return number if -INT64_MAX <= number <= INT64_MAX else str(number)
+
+
+def narrow(number: Wide) -> int:
+    """What `wide` was given."""
+    return int(number)
 
 
 def text(units: int) -> str:

@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("engine", "gateway", "rest_bridge", "outcry", "wire", "load")
 
 # What a pure state machine may import: nothing that has a clock, a file, chance, a thread or a log.
-PURE_STDLIB = {"__future__", "bisect", "collections", "dataclasses", "enum", "hashlib", "heapq", "typing"}
-PURE = PURE_STDLIB | {"msgspec", "sortedcontainers", "engine"}
+PURE_STDLIB = {"__future__", "array", "bisect", "collections", "dataclasses", "enum", "hashlib", "heapq", "typing"}
+PURE = PURE_STDLIB | {"zlib", "msgspec", "sortedcontainers", "engine"}
 
 IMPURE_CALLS = {"float", "open", "print", "input", "id", "hash", "round"}
 

@@ -59,13 +59,13 @@ def opened(holders: dict[int, Holder], kept: int = KEPT) -> list[Command]:
     return commands
 
 
-def naive(holders: dict[int, Holder] = HOLDERS) -> NaiveExchange:
-    return NaiveExchange(INSTRUMENTS, holders, KEPT)
+def naive(holders: dict[int, Holder] = HOLDERS, kept: int = KEPT) -> NaiveExchange:
+    return NaiveExchange(INSTRUMENTS, holders, kept)
 
 
-def real(holders: dict[int, Holder] = HOLDERS) -> Exchange:
+def real(holders: dict[int, Holder] = HOLDERS, kept: int = KEPT) -> Exchange:
     exchange = Exchange()
-    for command in opened(holders):
+    for command in opened(holders, kept):
         exchange.apply(0, 0, command)
     return exchange
 
@@ -189,8 +189,8 @@ FIRST = NewOrder(1, "a", "OPT", 1, 1, 1, LOT, TICK)
 class Pair:
     """The exchange and its oracle, given the same instructions."""
 
-    def __init__(self, holders: dict[int, Holder] = HOLDERS) -> None:
-        self.exchange, self.naive = real(holders), naive(holders)
+    def __init__(self, holders: dict[int, Holder] = HOLDERS, kept: int = KEPT) -> None:
+        self.exchange, self.naive = real(holders, kept), naive(holders, kept)
         self.seq = self.now = 0
         self.last: NewOrder | None = None
 
