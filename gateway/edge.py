@@ -33,6 +33,7 @@ from gateway.sequencer import Reply, settle
 Answer = TypeVar("Answer")
 Context = grpc.aio.ServicerContext[Any, Any]
 Direct = Callable[[Any, Any, Context, Reply], None]
+KEYLESS = {"Register", "ListInstruments", "GetOrderBook", "StreamMarketData", "Watch", "ServerReflectionInfo"}
 log = structlog.get_logger()
 
 
@@ -85,8 +86,11 @@ class Registrar:
             self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
 
 
-def parsed(request: Any) -> Any:
+def parsed(servicer: Any, method: Callable[..., Any], request: Any, context: Any) -> Any:
+    """The request, if it is one. Who calls comes before what is wrong with the call."""
     if isinstance(request, Malformed):
+        if method.__name__ not in KEYLESS:
+            servicer.access.account(context)
         raise invalid_request("the message does not parse", "message")
     return request
 
@@ -97,7 +101,7 @@ def unary(method: Callable[[Any, Any, Context], Awaitable[Answer]]) -> Callable[
     @wraps(method)
     async def answer(servicer: Any, request: Any, context: Context) -> Answer:
         try:
-            return await method(servicer, parsed(request), context)
+            return await method(servicer, parsed(servicer, method, request, context), context)
         except Refused as refused:
             await abort(context, refused)
         except Exception:  # the edge
@@ -127,7 +131,7 @@ def direct(encode: Callable[[Any], Any]) -> Callable[[Direct], Any]:
         async def answer(servicer: Any, request: Any, context: Context) -> Any:
             future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             try:
-                method(servicer, parsed(request), context, partial(settle, future))
+                method(servicer, parsed(servicer, method, request, context), context, partial(settle, future))
                 return encode(await future)
             except Refused as refused:
                 await abort(context, refused)
@@ -146,7 +150,9 @@ def direct(encode: Callable[[Any], Any]) -> Callable[[Direct], Any]:
                     end(call, unexpected(method.__qualname__))
 
             try:
-                method(servicer, request if type(request) is not Malformed else parsed(request), call, reply)
+                if type(request) is Malformed:
+                    request = parsed(servicer, method, request, call)
+                method(servicer, request, call, reply)
             except Refused as refused:
                 end(call, refused)
             except Exception:  # the edge
@@ -244,7 +250,7 @@ def streaming(
         stream: Stream | None = None
         try:
             with streams.one(context) as stream:
-                await method(servicer, parsed(request), context)
+                await method(servicer, parsed(servicer, method, request, context), context)
         except Refused as refused:
             await abort(context, refused)
         except asyncio.CancelledError:

@@ -78,7 +78,7 @@ class Call:
         """Take the key. Unauthenticated where there is none, or none that could be one."""
         key = self.request.headers.get("x-api-key", "")
         if not could_be_key(key):
-            raise Unauthenticated("UNAUTHENTICATED", "A valid X-API-Key is needed")
+            raise Unauthenticated("UNAUTHENTICATED", "A valid API key is needed")
         self.client = self.anonymous.with_key(key)
         self.has_key = True
 

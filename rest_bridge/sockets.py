@@ -346,7 +346,7 @@ def read_key(websocket: WebSocket) -> str:
     """The key in the query or the header. Unauthenticated where there is none, or none that could be one."""
     key = websocket.query_params.get("api_key") or websocket.headers.get("x-api-key") or ""
     if not could_be_key(key):
-        raise Unauthenticated("UNAUTHENTICATED", "a valid API key is needed")
+        raise Unauthenticated("UNAUTHENTICATED", "A valid API key is needed")
     return key
 
 

@@ -150,7 +150,7 @@ REPLACE_FAILED = failure(
 )
 NOT_JSON = failure("INVALID_REQUEST", "body is not JSON", {"field": "body"})
 NO_HANDSHAKE = failure("INVALID_REQUEST", "upgrade is missing: /ws is a WebSocket's address", {"field": "upgrade"})
-NO_KEY = failure("UNAUTHENTICATED", "A valid X-API-Key is needed", {})
+NO_KEY = failure("UNAUTHENTICATED", "A valid API key is needed", {})
 FORBIDDEN = failure("PERMISSION_DENIED", "Registration is closed", {})
 NO_ORDER = failure("ORDER_NOT_FOUND", "Order not found", {})
 USED_ID = failure(
