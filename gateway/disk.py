@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -96,6 +97,9 @@ class LocalDisk:
 LOCAL_DISK = LocalDisk()
 
 
+DRAFT = ".new"  # behind the name of a file that is being written
+
+
 def write_all(disk: Disk, fd: int, data: bytes, offset: int) -> None:
     """Write all of `data`. OSError where the disk fails, or takes nothing."""
     written = disk.write(fd, data, offset)
@@ -119,23 +123,26 @@ def read_all(disk: Disk, path: Path) -> bytes:
         disk.close(fd)
 
 
-def replace_file(disk: Disk, path: Path, data: bytes, *, durable: bool) -> None:
-    """Put `data` in the place of what the file holds: whoever reads it finds the one or the other, whole."""
+def replace_file(disk: Disk, path: Path, parts: Iterable[bytes], *, durable: bool) -> None:
+    """Put `parts` in the place of what the file holds: whoever reads it finds the one or the other, whole.
+
+    A durable file is synced part by part: one large sync would hold up those of other files.
+    """
     draft = path.with_name(path.name + DRAFT)
     fd = disk.open(draft, make=True)
     try:
         disk.truncate(fd, 0)
-        write_all(disk, fd, data, 0)
-        if durable:
-            disk.sync(fd)
+        offset = 0
+        for part in parts:
+            write_all(disk, fd, part, offset)
+            offset += len(part)
+            if durable:
+                disk.sync(fd)
     finally:
         disk.close(fd)
     disk.rename(draft, path)
     if durable:
         disk.sync_directory(path.parent)
-
-
-DRAFT = ".new"
 
 
 def is_full(problem: BaseException) -> bool:

@@ -26,6 +26,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from engine.commands import Command
 from gateway import manifest
@@ -61,6 +62,25 @@ class Durability(StrEnum):
     WRITE = "write"
 
 
+class Retention(Struct, frozen=True):
+    """Which segments need not be kept: those wholly up to `until_seq`, the oldest first, as long as the journal is
+    larger than `size` bytes, or they end before `since_ns`. None: however large, however old."""
+
+    until_seq: int
+    size: int | None = None
+    since_ns: int | None = None
+
+    def superfluous(self, sealed: list[Sealed], rest: int) -> Iterator[Sealed]:
+        total = rest + sum(segment.end for segment in sealed)
+        for segment in sealed:
+            too_large = self.size is not None and total > self.size
+            too_old = self.since_ns is not None and segment.last_time_ns < self.since_ns
+            if segment.last_seq > self.until_seq or not (too_large or too_old):
+                return
+            total -= segment.end
+            yield segment
+
+
 class Worker(Protocol):
     """Does one job after the other, and tells what became of each."""
 
@@ -92,7 +112,8 @@ class Journal:
         self.first_seq = 1
         self.last_seq = 0
         self.last_time_ns = 0
-        self.written_time_ns = 0  # of the last command that was written
+        self.durable_seq = 0  # the last command that was committed
+        self.durable_time_ns = 0
         self.torn_bytes = 0  # cut off by `open`
         self.error: BaseException | None = None
         self.is_short = False
@@ -138,7 +159,7 @@ class Journal:
             self.look(self.directory / name, known, is_last=name == names[-1])
         if not hasattr(self, "file"):
             self.start_segment(self.last_seq + 1)
-        self.written_time_ns = self.last_time_ns
+        self.durable_seq, self.durable_time_ns = self.last_seq, self.last_time_ns
         self.file.allocate()
         self.is_short = self.file.is_short
 
@@ -237,7 +258,7 @@ class Journal:
             file.append(frame_bytes(self.header.seed, batch[0].seq, batch[-1].seq, payload))
             if self.durability is Durability.FSYNC:
                 file.sync()
-            self.written_time_ns = batch[-1].time_ns
+            self.durable_seq, self.durable_time_ns = batch[-1].seq, batch[-1].time_ns
             if file.room < self.ahead // 2:
                 self.allocate()
         except Exception as error:  # not hidden: it is what every sender from now on is told
@@ -270,7 +291,7 @@ class Journal:
             self.is_short = True
             return
         old.close()
-        self.sealed.append(Sealed(header.first_seq, first_seq - 1, self.written_time_ns, old.end))
+        self.sealed.append(Sealed(header.first_seq, first_seq - 1, self.durable_time_ns, old.end))
         self.store_manifest()
 
     def start_segment(self, first_seq: int) -> None:
@@ -292,7 +313,7 @@ class Journal:
             raise
         self.file, self.header = file, header
 
-    def store_manifest(self) -> None:
+    def store_manifest(self) -> bool:
         """Say which segments are sealed. Where there is no room for it, the next start reads them instead."""
         try:
             now = Manifest(first_seq=self.first_seq, sealed=self.sealed)
@@ -301,6 +322,26 @@ class Journal:
             if not is_full(problem):
                 raise
             log.warning("manifest_not_written", path=str(self.directory), problem=str(problem))
+            return False
+        return True
+
+    def prune(self, retention: Retention, on_done: OnDurable) -> None:
+        """Delete the oldest sealed segments that need not be kept, then call `on_done`."""
+        self.worker.do(lambda: self.delete(retention), on_done)
+
+    def delete(self, retention: Retention) -> BaseException | None:
+        """What goes wrong here costs nothing but space, and is returned."""
+        gone = list(retention.superfluous(self.sealed, self.file.end))
+        if not gone:
+            return None
+        try:
+            self.first_seq, self.sealed = gone[-1].last_seq + 1, self.sealed[len(gone) :]
+            if self.store_manifest():
+                for segment in gone:
+                    self.disk.remove(self.directory / segment_name(segment.first_seq))
+        except OSError as problem:
+            return problem
+        return None
 
     def settle(self, file: AppendFile) -> None:
         if self.durability is Durability.FSYNC:

@@ -76,4 +76,4 @@ def store(disk: Disk, directory: Path, manifest: Manifest, *, durable: bool) -> 
     """Put the manifest in the place of the one before. OSError."""
     line = msgspec.json.encode(manifest)
     data = b"%s\n%08x\n" % (line, checksum(0, line))
-    replace_file(disk, directory / NAME, data, durable=durable)
+    replace_file(disk, directory / NAME, [data], durable=durable)

@@ -15,26 +15,25 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from msgspec import structs
 
 import wire
-from engine.exchange import Exchange
 from gateway import codec, venue
 from gateway.access import Access
 from gateway.accounts import Accounts
 from gateway.auth import Keyring
-from gateway.disk import Disk
+from gateway.disk import LOCAL_DISK, Disk
 from gateway.edge import Health, Reflection, Registrar, Streams
-from gateway.event_log import EventLog, Record, private
 from gateway.executions import ExecutionFeed
 from gateway.feeds import Feeds
-from gateway.journal import Durability, Journal
 from gateway.keys import Keys
 from gateway.lock import DirectoryLock
 from gateway.market_data import MarketData, MarketDataHub
 from gateway.operations import Operations
 from gateway.order_entry import OrderEntry
+from gateway.recovery import recover
 from gateway.refusals import Refused
 from gateway.sequencer import Sequencer, Waiting, answer_all
 from gateway.settings import Settings
 from gateway.unix_sockets import SocketFile
+from gateway.upkeep import Upkeep, Wanted
 from outcry import v1
 from wire.addresses import listening_sockets, socket_path
 from wire.credentials import PemInvalid, ServerCredentials
@@ -50,7 +49,6 @@ KEYED_STREAMS = 4_000  # of callers with a key, whatever they stream; with the s
 ACCOUNT_STREAMS = 500  # of one account
 STRANGERS_STREAMS = 2_000  # of callers without: market data, watchers of health, reflection
 ADDRESS_STREAMS = 500  # of callers without a key at one address, behind which there may be many; or on a Unix socket
-REPLAY_BATCH = 1_000
 GRACE_S = 5.0
 
 SERVICES = ("OrderEntry", "ExecutionFeed", "MarketData", "Accounts", "Operations")
@@ -84,7 +82,7 @@ class Gateway:
     def __init__(self, settings: Settings, *, on_failure: Callable[[], None], disk: Disk | None = None) -> None:
         self.settings = settings
         self.on_failure = on_failure
-        self.disk = disk
+        self.disk = disk or LOCAL_DISK
         self.socket_file = SocketFile(settings.grpc)
         self.port = 0
 
@@ -92,12 +90,8 @@ class Gateway:
         data = self.settings.data
         data.mkdir(parents=True, exist_ok=True)
         self.lock = DirectoryLock.acquire(data)
-        self.journal = Journal.open(data / "journal", durability=self.settings.durability, disk=self.disk)
-        self.event_log = EventLog.open(
-            data / "events", self.journal.last_seq, strict=self.settings.durability is Durability.FSYNC
-        )
-        self.exchange = Exchange()
-        self.replay()
+        recovered = recover(data, self.settings.durability, disk=self.disk)
+        self.exchange, self.journal, self.event_log = recovered.exchange, recovered.journal, recovered.event_log
         self.feeds = Feeds(self.event_log, on_damage=self.event_log_failed)
         self.hub = MarketDataHub()
         self.sequencer = Sequencer(
@@ -112,23 +106,25 @@ class Gateway:
         if isinstance(self.server, wire.Server):
             self.sequencer.answer = departure(self.server)
         await self.server.start()
+        self.upkeep = asyncio.create_task(self.build_upkeep().run())
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
-        log.info("serving", port=self.port, journal_seq=self.sequencer.seq, durability=str(self.settings.durability))
+        log.info(
+            "serving",
+            port=self.port,
+            journal_seq=self.sequencer.seq,
+            snapshot_seq=recovered.snapshot_seq,
+            durability=str(self.settings.durability),
+        )
+
+    def build_upkeep(self) -> Upkeep:
+        settings = self.settings
+        kept_bytes = None if settings.keep_journal_mib is None else settings.keep_journal_mib << 20
+        wanted = Wanted(settings.snapshot_every, kept_bytes, settings.keep_journal_hours)
+        return Upkeep(settings.data, wanted, self.journal, self.event_log, self.disk)
 
     def event_log_failed(self, problem: Exception) -> None:
         """It has changed under us: end, and let the next start rebuild it."""
         self.sequencer.event_log_failed(problem)
-
-    def replay(self) -> None:
-        """Fold the journal into the state, and into the event log what that does not hold yet."""
-        records: list[Record] = []
-        for entry in self.journal.replay():
-            events = self.exchange.apply(entry.seq, entry.time_ns, entry.command)
-            records.append(Record(entry.seq, entry.time_ns, private(events)))
-            if len(records) == REPLAY_BATCH:
-                self.event_log.append(records)
-                records = []
-        self.event_log.append(records)
 
     async def apply_venue(self) -> None:
         """Sequence what venue.toml says and the state does not yet. The keys it names are made when missing."""
@@ -222,6 +218,8 @@ class Gateway:
     async def stop(self) -> None:
         """Refuse what is new, end the streams, finish what was accepted, make it durable."""
         await self.health.enter_graceful_shutdown()
+        self.upkeep.cancel()
+        await asyncio.wait([self.upkeep])
         self.streams.close()
         await self.server.stop(GRACE_S)
         self.socket_file.remove()

@@ -43,6 +43,15 @@ class Settings(BaseSettings):
     data: Path = Field(Path("data"), description="folder of the journal, the event log and the keys")
     venue: Path | None = Field(None, description="venue.toml to apply at start; the built-in one when absent")
     durability: Durability = Field(Durability.FSYNC, description="when a command counts as durable")
+    snapshot_every: int = Field(
+        500_000, ge=0, description="commands between two snapshots, which bound the time of a start; 0 makes none"
+    )
+    keep_journal_mib: int | None = Field(
+        None, ge=0, description="delete the oldest of a larger journal, as far as two snapshots cover it; all is kept"
+    )
+    keep_journal_hours: float | None = Field(
+        None, ge=0, description="delete what is older of the journal, as far as two snapshots cover it; all is kept"
+    )
     registration: Literal["venue", "open", "closed", "invite"] = Field(
         "venue", description="who may register; `venue` is as venue.toml says"
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gateway import __main__, journal
+from gateway import __main__, service
 from gateway.disk import LocalDisk
 
 DRAIN_S = 1.0
@@ -27,6 +27,6 @@ class TroubledDisk(LocalDisk):
 
 
 if __name__ == "__main__":
-    journal.LOCAL_DISK = TroubledDisk(Path(sys.argv[sys.argv.index("--data") + 1]))
+    service.LOCAL_DISK = TroubledDisk(Path(sys.argv[sys.argv.index("--data") + 1]))
     __main__.DRAIN_S = DRAIN_S
     __main__.main()

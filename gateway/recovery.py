@@ -1,0 +1,124 @@
+"""From the data folder to the exchange as it was: the newest good snapshot, then the journal's commands after it.
+
+    snapshots   . . . . . . S
+    journal     [.............|--- replayed --->] last command
+    event log   [..............E|-- filled in ->]
+
+Replay starts at the newest snapshot that can be used and that the event log reaches, so that what the event log lacks
+is filled in on the way. Where no snapshot is as old as that, and the journal does not reach back to its beginning,
+replay starts at the newest there is, and events before it are no longer kept. A snapshot that cannot be used is passed
+over for an older one, and in the end for the whole journal.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+from msgspec import Struct
+
+from engine.exchange import Exchange
+from gateway import snapshots
+from gateway.disk import LOCAL_DISK, Disk
+from gateway.event_log import EventLog, Record, private
+from gateway.journal import Durability, Journal, Worker
+from gateway.segments import JournalUnusable
+from gateway.snapshots import SnapshotDamaged, snapshot_name, snapshot_seqs
+
+REPLAY_BATCH = 1_000
+log = structlog.get_logger()
+
+
+class SnapshotAhead(JournalUnusable):
+    """A snapshot is of a state that the journal does not lead up to."""
+
+    def __init__(self, path: Path, seq: int, last_seq: int) -> None:
+        super().__init__(
+            f"{path} is the state after command {seq}, but the journal ends at command {last_seq}: acknowledged"
+            " commands are missing. Restore the journal, or remove the snapshot to go on without them"
+        )
+
+
+class Recovered(Struct):
+    """What a start begins with. `snapshot_seq` is the command after which it replayed; 0 where from the first."""
+
+    exchange: Exchange
+    journal: Journal
+    event_log: EventLog
+    snapshot_seq: int
+
+
+def recover(data: Path, durability: Durability, *, disk: Disk = LOCAL_DISK, worker: Worker | None = None) -> Recovered:
+    """Open what is in a data folder, and bring the state up to the last command. JournalUnusable, JournalBehind.
+
+    What was torn is cut off on the way; nothing else of the journal is changed.
+    """
+    folder = data / snapshots.FOLDER
+    seqs = snapshot_seqs(disk, folder)
+    journal = Journal.open(
+        data / "journal", durability=durability, after_seq=max(seqs, default=0), disk=disk, worker=worker
+    )
+    strict = durability is Durability.FSYNC
+    event_log = EventLog.open(data / "events", journal.last_seq, strict=strict, disk=disk)
+    start, exchange = starting_point(disk, folder, seqs, journal, event_log)
+    replay(exchange, journal, event_log, start)
+    return Recovered(exchange, journal, event_log, start)
+
+
+def starting_point(
+    disk: Disk, folder: Path, seqs: list[int], journal: Journal, event_log: EventLog
+) -> tuple[int, Exchange]:
+    """The newest good snapshot that the event log reaches, or else the first command, or else the newest good one."""
+    newest: tuple[int, Exchange] | None = None
+    for seq in seqs:
+        if seq > journal.last_seq:
+            if journal.durability is Durability.FSYNC:
+                raise SnapshotAhead(folder / snapshot_name(seq), seq, journal.last_seq)
+            log.warning("snapshot_passed_over", seq=seq, problem=f"the journal ends at command {journal.last_seq}")
+            continue
+        try:
+            _, exchange = snapshots.load(disk, folder, seq)
+        except SnapshotDamaged as problem:
+            log.warning("snapshot_passed_over", seq=seq, problem=str(problem))
+            continue
+        if seq <= event_log.last_seq and seq + 1 >= journal.first_seq:
+            return seq, exchange
+        newest = newest or (seq, exchange)
+    if journal.first_seq == 1:
+        return 0, Exchange()
+    if newest is None or newest[0] + 1 < journal.first_seq:
+        words = f"{journal.directory} begins with command {journal.first_seq}, and no good snapshot leads up to it"
+        raise JournalUnusable(words)
+    return newest
+
+
+def replay(exchange: Exchange, journal: Journal, event_log: EventLog, after_seq: int) -> None:
+    """Fold the journal into the state, and into the event log what that does not hold yet."""
+    records: list[Record] = []
+    known = event_log.last_seq
+    apply = exchange.apply
+    with without_collections():
+        for entry in journal.replay(after_seq):
+            seq, time_ns = entry.seq, entry.time_ns
+            events = apply(seq, time_ns, entry.command)
+            if seq > known:
+                records.append(Record(seq, time_ns, private(events)))
+                if len(records) == REPLAY_BATCH:
+                    event_log.append(records)
+                    records = []
+        event_log.append(records)
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Nothing that a replay leaves behind is garbage in cycles, and looking for it would take most of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
