@@ -1,8 +1,9 @@
 """The command line: run an exchange, and trade on one.
 
-`engine` and `bridge` become other rooms' processes and pass their options through; `up` supervises both; `replay` plays
-a recorded day. The rest, in `trading`, are calls of the client. What an exchange or an account is known by is also an
-environment variable, as `OUTCRY_GRPC` or `OUTCRY_API_KEY`; what one order says is not.
+`engine` and `bridge` become other rooms' processes and pass their options through, as do `verify`, `restore` and
+`doctor`, which look after a data folder; `up` supervises the two; `replay` plays a recorded day. The rest, in
+`trading`, are calls of the client. What an exchange or an account is known by is also an environment variable, as
+`OUTCRY_GRPC` or `OUTCRY_API_KEY`; what one order says is not.
 """
 
 from __future__ import annotations
@@ -54,6 +55,12 @@ def engine(context: typer.Context) -> None:
 def bridge(context: typer.Context) -> None:
     """Run the bridge alone: REST and WebSocket. Its options follow; see `outcry bridge --help`."""
     become("rest_bridge", context.args)
+
+
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def verify(context: typer.Context) -> None:
+    """Replay a data folder's journal and compare all that is kept. See `outcry verify --help`."""
+    become("gateway.verify", context.args)
 
 
 def become(module: str, arguments: list[str]) -> NoReturn:
