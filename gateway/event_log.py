@@ -5,124 +5,62 @@ and repaired at start: what is torn, damaged or beyond the journal's end is cut 
 in what is missing. So it needs no care on the way of an order, and is written lazily: what is added waits for a full
 frame, for the next beat, or for a reader.
 
-One file, `DATA/events/00000000000000000001.events`, in the form of `frames.py`. A payload is a msgpack array of
+    segments   [sealed] [sealed] [sealed] [growing ...... | space ahead]      form: `event_segments.py`
+                                    │
+    a read:    the segment whose numbers begin before it ─▶ its chain of the account ─▶ frames
 
-    accounts   [account, first number, last number, offset of the previous frame with events of this account or 0] ...
-    records    [journal seq, time_ns, [private event ...]] ... one for each command, in order, with or without events
+Each segment begins with every account's last number before it, so that the one that holds an event is found by halving,
+and what is before the first one kept is known not to be. A start scans only the segment that grows, and looks whether
+the others are as long as they were; their indexes are loaded when they are read, a few at a time.
 
-An account's frames are thus a chain that leads backwards. In memory there is, for each account, the newest frame and
-every SPACING-th event's frame, where a reader steps in:
-
-    anchors   1 ............ 65 ............ 129 ...... newest
-    chain     [1..9] ◀─ [10..40] ◀─ [41..66] ◀─ ... ◀─ [150..152]
-
-so that reading any N events costs at most N + SPACING frames, however many events of others lie between.
+What the log serves has no hole. Where it is found to have one, it ends before the hole, if replay can go on from there;
+else it begins behind it, and the numbers before are no longer kept.
 """
 
 from __future__ import annotations
 
-import os
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from io import BufferedReader
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeGuard
 
-import msgspec
 import structlog
-from msgspec import Struct
 
-from engine import events as said
-from engine.events import Event, PrivateEvent
-from gateway.disk import LOCAL_DISK, Disk, write_all
-from gateway.frames import (
-    FRAME_BYTES,
-    HEADER_BYTES,
-    Frame,
-    Header,
-    frame_at,
-    frame_bytes,
-    header_bytes,
-    new_header,
-    payload_length,
-    read_header,
+from gateway.disk import DRAFT, LOCAL_DISK, Disk, is_full, read_all
+from gateway.event_chains import Chain, Numbers, Span, number_of
+from gateway.event_records import Numbered, Record, is_private, private
+from gateway.event_segments import (
+    INDEX_SUFFIX,
+    SUFFIX,
+    EventLogDamaged,
+    Growing,
+    Sealed,
+    index_path,
+    read_events,
+    scan,
 )
+from gateway.event_survey import Found, survey, unbroken
 
-MAGIC = b"OUTCRYE\n"
-VERSION = 1
-NAME = "00000000000000000001.events"
-SPACING = 64  # events between two anchors of an account
+SEGMENT_BYTES = 32 << 20
+AHEAD_BYTES = 4 << 20
 FRAME_RECORDS = 128  # in one frame, so that stepping through a chain decodes little
 READ_LIMIT = 256  # events in one read, whatever was asked for
-READ_AHEAD_BYTES = 8 << 10  # most frames are read at once
+NUMBERS_CACHED = 16  # segments whose first frame is in memory: as many as one search looks at, and a few
+INDEXES_CACHED = 8
 
-PRIVATE = frozenset(
-    {
-        said.OrderAccepted,
-        said.OrderRejected,
-        said.OrderFilled,
-        said.OrderCancelled,
-        said.CancelRejected,
-        said.OrderReplaced,
-        said.ReplaceRejected,
-        said.OrderExpired,
-        said.PositionUpdated,
-    }
-)
+__all__ = [
+    "EventLog",
+    "EventLogDamaged",
+    "JournalBehind",
+    "NoLongerKept",
+    "Numbered",
+    "Record",
+    "is_private",
+    "private",
+]
 log = structlog.get_logger()
-
-
-def is_private(event: Event) -> TypeGuard[PrivateEvent]:
-    return type(event) in PRIVATE
-
-
-def private(events: Iterable[Any]) -> list[PrivateEvent]:
-    """Those events that have an account and a number."""
-    return [event for event in events if type(event) in PRIVATE]  # inlined, because every order passes here
-
-
-class Record(Struct, frozen=True, gc=False, array_like=True):
-    """What one command said in private."""
-
-    seq: int
-    time_ns: int
-    events: Sequence[PrivateEvent]
-
-
-class Numbered(Struct, frozen=True, gc=False):
-    """One event of an account's feed, and the command that caused it."""
-
-    number: int
-    journal_seq: int
-    time_ns: int
-    event: PrivateEvent
-
-
-# The events of one account in one frame: account, first and last number, and the offset of the frame before with any.
-Span = tuple[int, int, int, int]
-
-
-class Chain(Struct):
-    """What is remembered of one account: `anchors[k]` is the offset of the frame with its event k * SPACING + 1."""
-
-    last: int = 0
-    newest: int = 0
-    anchors: array[int] = msgspec.field(default_factory=lambda: array("Q"))
-
-    def anchor(self, last: int, offset: int) -> None:
-        """The frame at `offset` holds the events up to `last`, among them some to step in at."""
-        while len(self.anchors) * SPACING < last:
-            self.anchors.append(offset)
-
-    def entry(self, number: int) -> int:
-        """The offset of the frame with event `number`, or of one at most SPACING events behind it."""
-        newest, anchor = self.newest, -(-(number - 1) // SPACING)
-        return self.anchors[anchor] if anchor < len(self.anchors) else newest
-
-
-ENCODER = msgspec.msgpack.Encoder()
-SPANS = msgspec.msgpack.Decoder(tuple[list[Span], msgspec.Raw])
-RECORDS = msgspec.msgpack.Decoder(tuple[list[Span], list[Record]])
 
 
 class JournalBehind(Exception):
@@ -136,75 +74,138 @@ class JournalBehind(Exception):
         self.path = path
 
 
-class EventLogDamaged(Exception):
-    """The event log is not what was written. The next start repairs it."""
+class NoLongerKept(Exception):
+    """The events that were asked for have been deleted."""
 
 
 class EventLog:
-    """`append` is for one thread; `read` may run in others at the same time."""
+    """`append` and what else changes it are for one thread; `read` may run in others at the same time.
 
-    def __init__(self, path: Path, disk: Disk) -> None:
-        self.path = path
+    `last_seq` is the last command that it knows of. `is_short` and `room` are as the journal's.
+    """
+
+    segments: tuple[Sealed | Growing, ...]  # replaced as a whole, so that a reader may go on with what it has got
+    growing: Growing
+
+    def __init__(self, directory: Path, segment_bytes: int, ahead: int, disk: Disk) -> None:
+        self.directory = directory
+        self.segment_bytes = segment_bytes
+        self.ahead = ahead
         self.disk = disk
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        self.header = new_header(MAGIC, VERSION, 1)
-        self.seed = self.header.seed
-        self.end = 0
         self.buffer: list[Record] = []
-        self.last_seq = 0
-        self.chains: dict[int, Chain] = {}
+        self.first_numbers: Numbers = array("Q")  # before all that is kept
+        self.last_numbers: Numbers = array("Q")
+        self.is_short = False
+        self.numbers_of = lru_cache(NUMBERS_CACHED)(Sealed.numbers)
+        self.index_of = lru_cache(INDEXES_CACHED)(Sealed.index)
 
     @classmethod
-    def open(cls, directory: Path, last_seq: int, *, strict: bool = False, disk: Disk | None = None) -> EventLog:
+    def open(
+        cls,
+        directory: Path,
+        last_seq: int,
+        *,
+        strict: bool = False,
+        replay_after: int = 0,
+        segment_bytes: int | None = None,
+        ahead: int = AHEAD_BYTES,
+        disk: Disk | None = None,
+    ) -> EventLog:
         """Find what is there, and keep what is whole and not beyond the journal's `last_seq`. OSError.
 
         It is written after the commit. So where commits are synced, `strict`, one that goes on beyond the journal
         proves that the journal has lost what was acknowledged: JournalBehind, and nothing is changed.
+
+        `replay_after` is the oldest command after which a replay can start. Where the log is damaged behind that, all
+        from there on is dropped, to be filled in: `last_seq` says from where. `begin` must follow.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        event_log = cls(directory / NAME, disk or LOCAL_DISK)
-        with event_log.path.open("rb") as file:
-            header = read_header(file.read(HEADER_BYTES))
-            if header is None or header.magic != MAGIC or header.version != VERSION:
-                event_log.start()
-            else:
-                event_log.scan(file, header, last_seq, strict)
+        event_log = cls(directory, segment_bytes or SEGMENT_BYTES, ahead, disk or LOCAL_DISK)
+        found = survey(event_log.disk, directory, last_seq)
+        beyond = next((segment for segment in found if segment.beyond), None)
+        if strict and beyond is not None:
+            raise JournalBehind(beyond.path, beyond.beyond, last_seq)
+        event_log.keep([segment for segment in found if segment.first_seq <= last_seq + 1], replay_after)
         return event_log
 
-    def start(self) -> None:
-        """Throw away what is there, if anything; the replay of the journal will fill in."""
-        size = os.fstat(self.fd).st_size
-        if size:
-            log.warning("event_log_rebuilt", path=str(self.path), bytes=size)
-        os.ftruncate(self.fd, 0)
-        write_all(self.disk, self.fd, header_bytes(self.header), 0)
-        self.end = HEADER_BYTES
+    # What is there
 
-    def scan(self, file: BufferedReader, header: Header, last_seq: int, strict: bool) -> None:
-        """Remember what is whole and known to the journal, and cut off the rest."""
-        self.header, self.seed, self.end = header, header.seed, HEADER_BYTES
-        while frame := next_frame(file, self.seed):
-            if strict and frame.last_seq > last_seq:
-                raise JournalBehind(self.path, frame.last_seq, last_seq)
-            spans = self.continuation(frame, last_seq)
-            if spans is None:
-                break
-            self.extend(spans, frame.last_seq, self.end + FRAME_BYTES + len(frame.payload))
-        dropped = os.fstat(self.fd).st_size - self.end
-        if dropped:
-            log.warning("event_log_tail_dropped", path=str(self.path), offset=self.end, bytes=dropped)
-            os.ftruncate(self.fd, self.end)
+    def keep(self, found: list[Found], replay_after: int) -> None:
+        """Delete what does not belong to an unbroken log, and go on at the end of what does."""
+        run = unbroken(found, replay_after)
+        while run and not self.begins_whole(run[0]):
+            run = unbroken(found, replay_after)
+        kept = {segment.path.name for segment in run}
+        kept |= {index_path(segment.path).name for segment in run[:-1]}
+        for name in self.disk.names(self.directory):
+            if name not in kept and name.endswith((SUFFIX, INDEX_SUFFIX, DRAFT)):
+                if name.endswith(SUFFIX):
+                    log.warning("event_log_segment_dropped", path=str(self.directory / name))
+                self.disk.remove(self.directory / name)
+        if run:
+            self.resume(run)
+        else:
+            self.start(1, array("Q"))
 
-    def continuation(self, frame: Frame, last_seq: int) -> list[Span] | None:
-        """What a frame says of its accounts; None where it does not go on from what is remembered."""
-        if not self.last_seq < frame.first_seq <= frame.last_seq <= last_seq:
-            return None
-        try:
-            spans, _ = SPANS.decode(frame.payload)
-        except msgspec.MsgspecError:
-            return None
-        whole = all(first == self.last_number(account) + 1 for account, first, _, _ in spans)
-        return spans if whole else None
+    def begins_whole(self, segment: Found) -> bool:
+        """Whether it can be told which numbers are before it; if not, it is not usable."""
+        if segment.sealed is not None:
+            try:
+                self.numbers_of(segment.sealed)
+            except EventLogDamaged:
+                segment.sealed = None
+        return segment.is_usable
+
+    def resume(self, run: list[Found]) -> None:
+        last = run[-1]
+        found = last.scan or scan(last.path, read_all(self.disk, last.path), last.last_seq)
+        if found is None:
+            raise EventLogDamaged(last.path, 0)
+        self.last_numbers = array("Q", found.numbers)
+        for account, chain in found.chains.items():
+            self.count(account, chain.last)
+        self.growing = Growing.resume(self.disk, last.path, found, self.ahead)
+        self.is_short = self.growing.file.is_short
+        self.segments = (*(segment.sealed for segment in run[:-1] if segment.sealed), self.growing)
+        self.first_numbers = self.numbers_before(self.segments[0])
+
+    def start(self, first_seq: int, numbers: Numbers) -> None:
+        """Hold nothing, and go on with `first_seq`."""
+        self.growing = Growing.start(self.disk, self.directory, first_seq, numbers, self.ahead)
+        self.first_numbers, self.last_numbers = numbers, array("Q", numbers)
+        self.segments = (self.growing,)
+
+    def begin(self, after_seq: int, numbers: Iterable[tuple[int, int]]) -> None:
+        """A replay starts after this command, when these were the accounts' last numbers.
+
+        Where the log ends before that, what is between is lost to it, and what is before is no longer kept.
+        """
+        if after_seq <= self.last_seq:
+            return
+        if self.last_seq:
+            log.warning("event_log_begins_later", path=str(self.directory), last_seq=self.last_seq, after_seq=after_seq)
+        gone = self.segments
+        self.growing.file.close()
+        self.last_numbers = array("Q")
+        for account, number in numbers:
+            self.count(account, number)
+        self.start(after_seq + 1, array("Q", self.last_numbers))
+        self.remove(gone)
+
+    # What is added
+
+    @property
+    def path(self) -> Path:
+        """The file that is written to."""
+        return self.growing.path
+
+    @property
+    def last_seq(self) -> int:
+        return self.growing.last_seq
+
+    @property
+    def room(self) -> int:
+        """Bytes that can be written whatever becomes of the disk's free space."""
+        return self.growing.file.room
 
     def add(self, records: Sequence[Record]) -> None:
         """Take the records of a durable batch; they are written with others, or by `flush`. OSError."""
@@ -226,85 +227,117 @@ class EventLog:
             self.write(records[start : start + FRAME_RECORDS])
 
     def write(self, records: Sequence[Record]) -> None:
+        first_seq = records[0].seq
+        if first_seq != self.last_seq + 1:
+            raise ValueError(f"what command {self.last_seq + 1} said must follow, not what {first_seq} did")
+        if self.growing.file.end >= self.segment_bytes and self.last_seq >= self.growing.header.first_seq:
+            self.rotate(first_seq)
+        growing = self.growing
+        chains, numbers = growing.chains, self.last_numbers
         # The last of an account's numbers wins, and the first is the one after what is remembered.
-        last_numbers = {event.account: event.number for record in records for event in record.events}
-        spans = []
-        for account, last in last_numbers.items():
-            chain = self.chains.get(account) or NO_CHAIN
-            spans.append((account, chain.last + 1, last, chain.newest))
-        first_seq, last_seq = records[0].seq, records[-1].seq
-        frame = frame_bytes(self.seed, first_seq, last_seq, ENCODER.encode((spans, records)))
-        write_all(self.disk, self.fd, frame, self.end)
-        self.extend(spans, last_seq, self.end + len(frame))
-
-    def extend(self, spans: list[Span], last_seq: int, end: int) -> None:
-        """Remember the frame from the present end to `end`, which is written."""
-        chains, offset = self.chains, self.end
-        for account, first, last, _ in spans:
+        lasts = {event.account: event.number for record in records for event in record.events}
+        spans: list[Span] = []
+        for account, last in lasts.items():
             chain = chains.get(account)
-            if chain is None:
-                chain = chains[account] = Chain()
-            if (first - 1) // SPACING != (last - 1) // SPACING or first % SPACING == 1:
-                chain.anchor(last, offset)
-            chain.newest = offset
-            chain.last = last  # last of all: a reader in another thread goes by it
-        self.end = end
-        self.last_seq = last_seq
+            newest = 0 if chain is None else chain.newest
+            spans.append((account, number_of(numbers, account) + 1, last, newest))
+        growing.append(spans, records)
+        for account, last in lasts.items():
+            self.count(account, last)
+        if growing.file.room < self.ahead // 2:
+            self.find_room()
+
+    def count(self, account: int, number: int) -> None:
+        numbers = self.last_numbers
+        if account >= len(numbers):
+            numbers.extend([0] * (account + 1 - len(numbers)))
+        numbers[account] = number
+
+    def find_room(self) -> None:
+        """Look for space ahead. OSError where that fails for another reason than a full disk."""
+        self.growing.file.allocate()
+        self.is_short = self.growing.file.is_short
+
+    def rotate(self, first_seq: int) -> None:
+        """Go on in a new segment with command `first_seq`, if there is room for one; else in this one while it has."""
+        try:
+            growing = Growing.start(self.disk, self.directory, first_seq, array("Q", self.last_numbers), self.ahead)
+        except OSError as problem:
+            if not is_full(problem):
+                raise
+            self.is_short = True
+            return
+        self.segments = (*self.segments[:-1], self.growing.seal(), growing)
+        self.growing = growing
+
+    def prune(self, before_seq: int) -> None:
+        """Delete the segments that hold nothing of command `before_seq` or after it. EventLogDamaged, OSError."""
+        segments = self.segments
+        is_kept = (segment is self.growing or segment.last_seq >= before_seq for segment in segments)
+        count = [*is_kept].index(True)
+        if count:
+            self.first_numbers = self.numbers_before(segments[count])
+            self.segments = segments[count:]
+            self.remove(segments[:count])
+
+    def remove(self, segments: Iterable[Sealed | Growing]) -> None:
+        for segment in segments:
+            with suppress(FileNotFoundError):
+                self.disk.remove(index_path(segment.path))
+            self.disk.remove(segment.path)
+
+    # What is read
 
     def first_number(self, account: int) -> int:
-        """The oldest event that is kept. Nothing is pruned yet."""
-        return 1
+        """The oldest event that is kept; the one after the last, where none is."""
+        return number_of(self.first_numbers, account) + 1
 
     def last_number(self, account: int) -> int:
         """The number of the account's last event; 0 where there is none."""
-        return (self.chains.get(account) or NO_CHAIN).last
+        return number_of(self.last_numbers, account)
 
     def read(self, account: int, after: int, limit: int) -> list[Numbered]:
-        """The account's events `after` + 1 onwards: at most `limit`, at most READ_LIMIT. EventLogDamaged, OSError."""
-        chain = self.chains.get(account) or NO_CHAIN
-        last = min(chain.last, after + min(limit, READ_LIMIT))
+        """The account's events `after` + 1 onwards: at most `limit`, at most READ_LIMIT, and at least one if there is.
+
+        NoLongerKept, EventLogDamaged, OSError.
+        """
+        last = self.last_number(account)  # before all else: what is counted is in the segments that are found then
+        segments = self.segments
         if last <= after:
             return []
-        parts: list[list[Numbered]] = []
-        offset, first = chain.entry(last), last + 1
-        while first > after + 1:
-            spans, records = RECORDS.decode(self.frame(offset).payload)
-            parts.append(numbered(records, account, after, last))
-            first, offset = next((first, previous) for holder, first, _, previous in spans if holder == account)
-        parts.reverse()
-        return [event for part in parts for event in part]
+        try:
+            return self.read_from(segments, account, after, min(limit, READ_LIMIT))
+        except (EventLogDamaged, FileNotFoundError) as problem:
+            if segments[0] is not self.segments[0]:  # it has been deleted meanwhile
+                return self.read(account, after, limit)
+            raise self.suspect(problem) from None
 
-    def frame(self, offset: int) -> Frame:
-        data = os.pread(self.fd, READ_AHEAD_BYTES, offset)
-        if len(data) == READ_AHEAD_BYTES:
-            missing = FRAME_BYTES + payload_length(data) - len(data)
-            data += os.pread(self.fd, max(missing, 0), offset + len(data))
-        frame = frame_at(data, 0, self.seed)
-        if frame is None:
-            raise EventLogDamaged(f"{self.path} has changed at offset {offset} since it was opened")
-        return frame
+    def read_from(self, segments: tuple[Sealed | Growing, ...], account: int, after: int, limit: int) -> list[Numbered]:
+        at = bisect_right(segments, after, key=lambda segment: number_of(self.numbers_before(segment), account)) - 1
+        if at < 0:
+            raise NoLongerKept
+        segment = segments[at]
+        chain = self.chain(segment, account)
+        if chain.last <= after:
+            raise EventLogDamaged(segment.path, 0)
+        last = min(chain.last, after + limit)
+        return read_events(self.disk, segment.path, segment.header.seed, chain, account, after, last)
+
+    def numbers_before(self, segment: Sealed | Growing) -> Numbers:
+        return segment.numbers if isinstance(segment, Growing) else self.numbers_of(segment)
+
+    def chain(self, segment: Sealed | Growing, account: int) -> Chain:
+        before = number_of(self.numbers_before(segment), account)
+        if isinstance(segment, Growing):
+            return segment.chains.get(account) or Chain(before, before)
+        return self.index_of(segment).chain(account, before)
+
+    def suspect(self, problem: EventLogDamaged | FileNotFoundError) -> EventLogDamaged:
+        """Let the next start look closely at the segment that is damaged."""
+        path = problem.path if isinstance(problem, EventLogDamaged) else Path(problem.filename)
+        with suppress(OSError):
+            self.disk.remove(index_path(path))
+        return problem if isinstance(problem, EventLogDamaged) else EventLogDamaged(path, 0)
 
     def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-
-NO_CHAIN = Chain()
-
-
-def next_frame(file: BufferedReader, seed: int) -> Frame | None:
-    """The frame at the file's position, which moves behind it; None where there is no whole one."""
-    lead = file.read(FRAME_BYTES)
-    if len(lead) < FRAME_BYTES:
-        return None
-    return frame_at(lead + file.read(payload_length(lead)), 0, seed)
-
-
-def numbered(records: Sequence[Record], account: int, after: int, last: int) -> list[Numbered]:
-    return [
-        Numbered(event.number, record.seq, record.time_ns, event)
-        for record in records
-        for event in record.events
-        if event.account == account and after < event.number <= last
-    ]
+        self.growing.file.close()

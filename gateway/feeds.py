@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from gateway.event_log import EventLog, EventLogDamaged, Numbered, is_private
+from gateway.event_log import EventLog, EventLogDamaged, NoLongerKept, Numbered, is_private
 from gateway.refusals import Refused, overloaded, unavailable
 from gateway.sequencer import Waiting
 from outcry import v1
@@ -94,13 +94,11 @@ class Feeds:
     def check_range(self, account: int, from_seq: int) -> None:
         first, last = self.event_log.first_number(account), self.event_log.last_number(account)
         if not first - 1 <= from_seq <= last:
-            kept = f"events {first} to {last} are kept" if last else "the account has no events yet"
-            words = f"from_seq {from_seq} is out of range: {kept}"
-            raise Refused(v1.SEQUENCE_OUT_OF_RANGE, words, {"first": first, "last": last})
+            raise out_of_range(from_seq, first, last)
 
     def join(self, account: int, from_seq: int | None, on_lost: Callable[[], object]) -> Reader:
         """Start following: after `from_seq`, or from now on. Refused where the number is out of range."""
-        self.event_log.flush()
+        self.flush()
         last = self.event_log.last_number(account)
         if from_seq is not None:
             self.check_range(account, from_seq)
@@ -112,6 +110,14 @@ class Feeds:
         reader = Reader(last if from_seq is None else from_seq, on_lost)
         window.readers.add(reader)
         return reader
+
+    def flush(self) -> None:
+        """Write what the event log was given. Where that fails the process ends: what comes next would leave a gap."""
+        try:
+            self.event_log.flush()
+        except OSError as problem:
+            self.on_damage(problem)
+            raise unavailable("The engine is stopping") from None
 
     def leave(self, account: int, reader: Reader) -> None:
         window = self.windows[account]
@@ -139,12 +145,21 @@ class Feeds:
 
     async def read(self, account: int, after: int) -> list[Numbered]:
         """From the event log. One that has changed under us is not read again: the process ends, and mends it."""
+        self.flush()
         try:
-            self.event_log.flush()
             return await asyncio.to_thread(self.event_log.read, account, after, MESSAGE_LIMIT)
+        except NoLongerKept:  # since it has joined
+            first, last = self.event_log.first_number(account), self.event_log.last_number(account)
+            raise out_of_range(after, first, last) from None
         except (EventLogDamaged, OSError) as problem:
             self.on_damage(problem)
             raise unavailable("The engine is stopping") from None
+
+
+def out_of_range(from_seq: int, first: int, last: int) -> Refused:
+    kept = f"events {first} to {last} are kept" if first <= last else f"events 1 to {last} are no longer kept"
+    words = f"from_seq {from_seq} is out of range: {kept if last else 'the account has no events yet'}"
+    return Refused(v1.SEQUENCE_OUT_OF_RANGE, words, {"first": first, "last": last})
 
 
 def too_slow(reader: Reader) -> Refused:
