@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health
+from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 
 import wire
@@ -170,16 +170,24 @@ def end(call: PlainCall, refused: Refused) -> None:
 
 
 class Stream:
-    """An open stream: the task that serves it, the hash of the key that opened it, and what it was ended by."""
+    """An open stream: the task that serves it, the hash of the key that opened it, and what it was ended by.
+
+    `leave` is how it stops when the server does: at once, unless it has something left to say.
+    """
 
     def __init__(self, task: asyncio.Task[Any], key_hash: bytes | None) -> None:
         self.task = task
         self.key_hash = key_hash
         self.ending: Refused | None = None
+        self.leave: Callable[[], object] = task.cancel
 
     def end(self, refused: Refused) -> None:
         self.ending = refused
         self.task.cancel()
+
+    def close(self) -> None:
+        self.ending = unavailable("The engine is stopping")
+        self.leave()
 
 
 class Streams:
@@ -197,7 +205,7 @@ class Streams:
         self.strangers = strangers
         self.at_address = at_address
         self.open: Counter[str] = Counter()
-        self.served: set[Stream] = set()
+        self.served: dict[asyncio.Task[Any], Stream] = {}
 
     @contextmanager
     def one(self, context: Context) -> Iterator[Stream]:
@@ -208,13 +216,12 @@ class Streams:
                 raise overloaded("Too many streams", limit=limit)
         task = asyncio.current_task()
         assert task is not None
-        stream = Stream(task, self.access.valid_key(context))
-        self.served.add(stream)
+        self.served[task] = stream = Stream(task, self.access.valid_key(context))
         self.open.update(limits.keys())
         try:
             yield stream
         finally:
-            self.served.discard(stream)
+            del self.served[task]
             for group in limits:
                 self.open[group] -= 1
                 if not self.open[group]:
@@ -230,13 +237,19 @@ class Streams:
 
     def end_keyless(self) -> None:
         """End the streams whose key is nobody's any more."""
-        for stream in self.served:
+        for stream in self.served.values():
             if stream.key_hash is not None and not self.access.is_key(stream.key_hash):
                 stream.end(unauthenticated())
 
+    def present(self) -> Stream:
+        """The stream that the present task serves."""
+        task = asyncio.current_task()
+        assert task is not None
+        return self.served[task]
+
     def close(self) -> None:
-        for stream in self.served:
-            stream.end(unavailable("The engine is stopping"))
+        for stream in self.served.values():
+            stream.close()
 
 
 def streaming(
@@ -251,6 +264,8 @@ def streaming(
         try:
             with streams.one(context) as stream:
                 await method(servicer, parsed(servicer, method, request, context), context)
+                if stream.ending is not None:
+                    raise stream.ending
         except Refused as refused:
             await abort(context, refused)
         except asyncio.CancelledError:
@@ -264,7 +279,7 @@ def streaming(
 
 
 class Health(health.aio.HealthServicer):
-    """grpc.health.v1, its watchers counted like every other stream."""
+    """grpc.health.v1, its watchers counted like every other stream, and told when the server stops."""
 
     def __init__(self, streams: Streams) -> None:
         super().__init__()
@@ -272,7 +287,12 @@ class Health(health.aio.HealthServicer):
 
     @streaming
     async def Watch(self, request: Any, context: Context) -> None:
-        await super().Watch(request, context)
+        try:
+            await super().Watch(request, context)
+        except asyncio.CancelledError:
+            if self._gracefully_shutting_down:
+                await context.write(health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING))
+            raise
 
 
 class Reflection(reflection.aio.ReflectionServicer):

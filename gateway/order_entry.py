@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -71,7 +72,8 @@ class OrderEntry(v1.OrderEntryServicer):
         account = self.access.account(context)
         window = Window()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.read(account, requests, window))
+            reading = tasks.create_task(self.read(account, requests, window))
+            self.streams.present().leave = partial(window.end, reading)  # what was sequenced is answered
             while (batch := await window.batches.get()) is not None:
                 await batch.done
                 await context.write(batch.answer())
@@ -82,7 +84,7 @@ class OrderEntry(v1.OrderEntryServicer):
             window.put(self.batch(account, message))
             del message  # room may be long in coming, and a message is large
             await window.has_room()
-        window.batches.put_nowait(None)
+        window.end()
 
     def batch(self, account: int, message: v1.Instructions | Malformed) -> Batch:
         """Sequence a message's instructions; one that is no message, or too much of one, is refused whole."""
@@ -207,7 +209,8 @@ class Window:
     """
 
     def __init__(self) -> None:
-        self.batches: asyncio.Queue[Batch | None] = asyncio.Queue(SESSION_WINDOW)
+        self.batches: asyncio.Queue[Batch | None] = asyncio.Queue(SESSION_WINDOW + 1)  # and the end
+        self.ended = False
         self.size = 0
         self.room = asyncio.Event()
 
@@ -218,9 +221,17 @@ class Window:
 
     async def has_room(self) -> None:
         """Return when there is room for another."""
-        while self.batches.full() or self.size >= SESSION_BYTES:
+        while self.batches.qsize() >= SESSION_WINDOW or self.size >= SESSION_BYTES:
             self.room.clear()
             await self.room.wait()
+
+    def end(self, reading: asyncio.Task[None] | None = None) -> None:
+        """No more are to come, and nobody is to be `reading` any more."""
+        if reading is not None:
+            reading.cancel()
+        if not self.ended:
+            self.ended = True
+            self.batches.put_nowait(None)
 
     def sent(self, batch: Batch) -> None:
         self.size -= batch.size
