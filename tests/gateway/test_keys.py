@@ -99,7 +99,7 @@ async def test_the_streams_that_a_key_opened_end_with_it_and_no_others_do(
     else:
         await revoke(exchange, account_id=account)
     assert await ending(mine.call if open_ is session else mine) == CODE.UNAUTHENTICATED
-    assert [stream.ending for stream in exchange.gateway.streams.served] == [None]
+    assert [stream.ending for stream in exchange.gateway.streams.served.values()] == [None]
     theirs.cancel()
 
 
@@ -109,7 +109,7 @@ async def test_a_new_key_from_an_operator_ends_the_old_one_s_streams(exchange: V
     call = feed(exchange.channel, keyed(first.api_key))
     await call.read()
     await operations.PutAccount(v1.PutAccountRequest(name="desk", role="retail"), metadata=exchange.operator)
-    assert [stream.ending for stream in exchange.gateway.streams.served] == [None]
+    assert [stream.ending for stream in exchange.gateway.streams.served.values()] == [None]
     await operations.PutAccount(request, metadata=exchange.operator)
     assert await ending(call) == CODE.UNAUTHENTICATED
 
@@ -119,7 +119,7 @@ async def test_a_stream_of_the_new_key_outlives_the_change(exchange: Venue) -> N
     call = feed(exchange.channel, await rotate(exchange, key))
     await call.read()
     exchange.gateway.streams.end_keyless()
-    assert [stream.ending for stream in exchange.gateway.streams.served] == [None]
+    assert [stream.ending for stream in exchange.gateway.streams.served.values()] == [None]
     call.cancel()
 
 
