@@ -284,13 +284,18 @@ class Health(health.aio.HealthServicer):
     def __init__(self, streams: Streams) -> None:
         super().__init__()
         self.streams = streams
+        self.stopping = False
+
+    async def enter_graceful_shutdown(self) -> None:
+        self.stopping = True
+        await super().enter_graceful_shutdown()
 
     @streaming
     async def Watch(self, request: Any, context: Context) -> None:
         try:
             await super().Watch(request, context)
         except asyncio.CancelledError:
-            if self._gracefully_shutting_down:
+            if self.stopping:
                 await context.write(health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING))
             raise
 
