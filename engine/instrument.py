@@ -32,11 +32,25 @@ class FeeSchedule(Struct, frozen=True, array_like=True):
     taker: int
 
 
+class RateLimit(Struct, frozen=True, array_like=True):
+    """At most `limit` in any `window_s` seconds."""
+
+    limit: int
+    window_s: int
+
+
 class RiskProfile(Struct, frozen=True, array_like=True):
-    """Which limits an account is held to. What is off is never checked."""
+    """Which limits an account is held to. What is off is never checked.
+
+    The rates are how often it may ask: orders and replaces, cancels, queries. They are kept here and enforced at the
+    gateway, because what is too much is never sequenced.
+    """
 
     name: str
     no_position_limit: bool = False
+    order_rate: RateLimit | None = None
+    cancel_rate: RateLimit | None = None
+    query_rate: RateLimit | None = None
 
 
 class Role(Struct, frozen=True, array_like=True):

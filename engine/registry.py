@@ -30,6 +30,8 @@ HOUSE = 0  # the venue's own account
 HASH_LENGTH = 32  # of a SHA-256
 REGISTRATIONS = ("open", "closed", "invite")
 NO_FEES = FeeSchedule("", 0, 0)
+LIMIT_MAX = 1_000_000  # of a rate
+WINDOW_MAX_S = 86_400
 
 
 class Refused(Exception):
@@ -120,6 +122,10 @@ class Registry:
     def put_risk_profile(self, command: PutRiskProfile) -> int:
         profile = command.profile
         require(bool(profile.name), "A risk profile needs a name")
+        for rate in (profile.order_rate, profile.cancel_rate, profile.query_rate):
+            if rate is not None:
+                require(1 <= rate.limit <= LIMIT_MAX, f"A rate's limit is 1 to {LIMIT_MAX}")
+                require(1 <= rate.window_s <= WINDOW_MAX_S, f"A rate's window is 1 to {WINDOW_MAX_S} seconds")
         if self.risk_profiles.get(profile.name) != profile:
             self.risk_profiles[profile.name] = profile
             self.refresh_accounts()

@@ -9,11 +9,14 @@ from typing import Any
 import grpc
 
 from engine.exchange import Exchange
-from gateway.auth import Authenticator, ClientAddress, RegistrationLimit
+from engine.instrument import RateLimit
+from gateway.auth import Authenticator, ClientAddress
+from gateway.limits import AccountLimits, TokenBuckets
 from gateway.refusals import Refused
 from outcry import v1
 
 Context = grpc.aio.ServicerContext[Any, Any]
+ADDRESSES = 10_000  # whose registrations are remembered
 
 
 class Access:
@@ -29,18 +32,26 @@ class Access:
     ) -> None:
         self.authenticator = Authenticator(exchange)
         self.address = ClientAddress(service_key_hash)
-        self.limit = RegistrationLimit(registrations_per_minute)
+        self.limits = AccountLimits(exchange, monotonic)
+        self.registration = RateLimit(registrations_per_minute, 60)
+        self.registrations = TokenBuckets(ADDRESSES)
         self.monotonic = monotonic
 
-    def account(self, context: Context) -> int:
-        """Who calls. On our own wire the key's hash is kept with the block of header fields that it came in."""
+    def account(self, context: Context, kind: str | None = None) -> int:
+        """Who calls, and whether as often as may be, where it is told as what `kind` of call this counts.
+
+        On our own wire the key's hash is kept with the block of header fields that it came in.
+        """
         memo: dict[str, bytes] | None = getattr(context, "memo", None)
         hashed = None if memo is None else memo.get("key_hash")
         if hashed is None:
             hashed = self.authenticator.hash_of(context.invocation_metadata() or ())
             if memo is not None:
                 memo["key_hash"] = hashed
-        return self.authenticator.account(hashed)
+        account = self.authenticator.account(hashed)
+        if self.limits.on and kind is not None and (left := self.limits.take(account, kind)):
+            context.set_trailing_metadata(left)
+        return account
 
     def operator(self, context: Context) -> int:
         account = self.account(context)
@@ -69,4 +80,5 @@ class Access:
 
     def admit_registration(self, context: Context) -> None:
         """Count one registration against the address it comes from."""
-        self.limit.take(self.origin(context), self.monotonic())
+        words = "Too many registrations from this address"
+        self.registrations.take(self.origin(context), "registrations", self.registration, self.monotonic(), words)

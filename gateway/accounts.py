@@ -8,6 +8,7 @@ from gateway.access import Access
 from gateway.auth import key_hash, new_key
 from gateway.edge import Context, unary
 from gateway.keys import Keys
+from gateway.limits import QUERIES
 from gateway.refusals import Refused, invalid_request
 from gateway.sequencer import Sequencer
 from outcry import v1
@@ -42,7 +43,7 @@ class Accounts(v1.AccountsServicer):
 
     @unary
     async def GetOrder(self, request: v1.GetOrderRequest, context: Context) -> v1.Order:
-        account = self.access.account(context)
+        account = self.access.account(context, QUERIES)
         order_id, client_order_id = codec.named(request)
         view, number = await self.sequencer.ask(
             lambda: (self.exchange.order(account, order_id, client_order_id), self.exchange.last_number(account))
@@ -53,7 +54,7 @@ class Accounts(v1.AccountsServicer):
 
     @unary
     async def ListOrders(self, request: v1.ListOrdersRequest, context: Context) -> v1.ListOrdersResponse:
-        account = self.access.account(context)
+        account = self.access.account(context, QUERIES)
         if request.limit < 0:
             raise invalid_request("limit is negative", "limit")
         limit = min(request.limit or PAGE_LIMIT, PAGE_LIMIT)
@@ -71,7 +72,7 @@ class Accounts(v1.AccountsServicer):
 
     @unary
     async def GetPositions(self, request: v1.GetPositionsRequest, context: Context) -> v1.Positions:
-        account = self.access.account(context)
+        account = self.access.account(context, QUERIES)
         views, number = await self.sequencer.ask(
             lambda: (self.exchange.positions(account), self.exchange.last_number(account))
         )
@@ -79,7 +80,7 @@ class Accounts(v1.AccountsServicer):
 
     @unary
     async def GetBalances(self, request: v1.GetBalancesRequest, context: Context) -> v1.Balances:
-        account = self.access.account(context)
+        account = self.access.account(context, QUERIES)
         views, number = await self.sequencer.ask(
             lambda: (self.exchange.balances(account), self.exchange.last_number(account))
         )

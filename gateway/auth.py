@@ -1,4 +1,4 @@
-"""Who is calling: API keys, the files some of them lie in, and how often one address may register.
+"""Who is calling: API keys, the files some of them lie in, and the addresses that calls come from.
 
 A key is 256 random bits. Only its SHA-256 is kept, in the journal and in the state, so whoever reads the disk cannot
 trade; nothing slower is needed, because random bits cannot be guessed. Keys are never logged, and every refusal says
@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections import OrderedDict
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
@@ -28,7 +27,6 @@ OPERATOR_ROLE = "operator"
 KEY_PREFIX = "outcry_"
 KEY_LENGTHS = range(32, 257)  # of what is taken for a key at all
 KNOWN_KEYS = 10_000  # remembered with their hashes
-SECOND_NS = 1_000_000_000
 
 
 def new_key() -> str:
@@ -183,32 +181,3 @@ def block(host: str) -> str:
     if isinstance(address, IPv4Address):
         return str(address)
     return str(IPv6Network((int(address), 64), strict=False))
-
-
-class RegistrationLimit:
-    """A token bucket for each address: `limit` registrations in `window_s` seconds, refilled steadily.
-
-    A bucket is one integer, the moment when it will be full again: each token moves it on by the time that a token
-    takes to come back. At most `addresses` buckets are kept, those that were used last.
-    """
-
-    def __init__(self, limit: int = 600, *, window_s: int = 60, addresses: int = 10_000) -> None:
-        self.limit = limit
-        self.window_s = window_s
-        self.addresses = addresses
-        self.window_ns = window_s * SECOND_NS
-        self.token_ns = self.window_ns // limit
-        self.full_at_ns: OrderedDict[str, int] = OrderedDict()
-
-    def take(self, address: str, now_ns: int) -> None:
-        """Take a token at `now_ns` (monotonic). Refused: RATE_LIMIT_EXCEEDED {limit, window, retry_after}, seconds."""
-        full_at_ns = max(self.full_at_ns.get(address, 0), now_ns) + self.token_ns
-        early_ns = full_at_ns - now_ns - self.limit * self.token_ns
-        if early_ns > 0:
-            retry_after = -(-early_ns // SECOND_NS)
-            details = {"limit": self.limit, "window": self.window_s, "retry_after": retry_after}
-            raise Refused(v1.RATE_LIMIT_EXCEEDED, "Too many registrations from this address", details)
-        self.full_at_ns[address] = full_at_ns
-        self.full_at_ns.move_to_end(address)
-        if len(self.full_at_ns) > self.addresses:
-            self.full_at_ns.popitem(last=False)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+from typing import Any
+
 from engine.commands import CreateInvite, PutAccount, PutInstrument, PutRiskProfile, RevokeKey, RotateKey
-from engine.instrument import RiskProfile
+from engine.instrument import RateLimit, RiskProfile
 from gateway import codec
 from gateway.access import Access
 from gateway.accounts import DEFAULT_ROLE, display_name
@@ -11,7 +15,7 @@ from gateway.auth import key_hash, new_key
 from gateway.edge import Context, unary
 from gateway.keys import Keys
 from gateway.refusals import Refused, invalid_request
-from gateway.sequencer import Sequencer
+from gateway.sequencer import Sequencer, settle
 from outcry import v1
 
 
@@ -70,9 +74,18 @@ class Operations(v1.OperationsServicer):
         self.access.operator(context)
         if not codec.word(request.name, "name"):
             raise invalid_request("name is needed", "name")
-        outcome = await self.sequencer.execute(PutRiskProfile(RiskProfile(request.name, request.no_position_limit)))
+        rates = [rate_limit(request, field) for field in ("order_rate", "cancel_rate", "query_rate")]
+        command = PutRiskProfile(RiskProfile(request.name, request.no_position_limit, *rates))
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.sequencer.submit(command, partial(self.reprofiled, future))
+        outcome = await future
         codec.require_done(outcome)
         return v1.PutRiskProfileResponse(journal_seq=outcome.journal_seq)
+
+    def reprofiled(self, future: asyncio.Future[Any], answer: object) -> None:
+        """The reply to a risk profile, whose rates hold from now on whether or not anybody waits to hear it."""
+        self.access.limits.refresh()
+        settle(future, answer)
 
     @unary
     async def CreateInvite(self, request: v1.CreateInviteRequest, context: Context) -> v1.CreateInviteResponse:
@@ -88,3 +101,10 @@ class Operations(v1.OperationsServicer):
         sequencer = self.sequencer
         digest, seq = await sequencer.ask(lambda: (sequencer.exchange.digest(), sequencer.seq))
         return v1.StateDigest(digest=digest, journal_seq=seq)
+
+
+def rate_limit(request: v1.PutRiskProfileRequest, field: str) -> RateLimit | None:
+    if not request.HasField(field):
+        return None
+    rate: v1.RateLimit = getattr(request, field)
+    return RateLimit(rate.limit, rate.window_s)

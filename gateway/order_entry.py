@@ -18,6 +18,7 @@ from engine.events import CancelAllOutcome, OrderOutcome
 from gateway import codec, queries
 from gateway.access import Access
 from gateway.edge import Context, Malformed, Streams, direct, streaming
+from gateway.limits import CANCELS, ORDERS, QUERIES
 from gateway.refusals import Refused, invalid_request
 from gateway.sequencer import Reply, Sequencer
 from outcry import v1
@@ -38,32 +39,33 @@ def valid_until(request: Timed) -> int | None:
 class OrderEntry(v1.OrderEntryServicer):
     def __init__(self, access: Access, sequencer: Sequencer, streams: Streams) -> None:
         self.access = access
+        self.limits = access.limits
         self.sequencer = sequencer
         self.streams = streams
 
     @direct(codec.order_result)
     def SubmitOrder(self, request: v1.NewOrder, context: Context, reply: Reply) -> None:
-        command = codec.new_order(self.access.account(context), request)
+        command = codec.new_order(self.access.account(context, ORDERS), request)
         self.sequencer.submit(command, reply, valid_until(request))
 
     @direct(codec.order_result)
     def CancelOrder(self, request: v1.CancelRequest, context: Context, reply: Reply) -> None:
-        command = codec.cancel_order(self.access.account(context), request)
+        command = codec.cancel_order(self.access.account(context, CANCELS), request)
         self.sequencer.submit(command, reply, valid_until(request))
 
     @direct(codec.order_result)
     def ReplaceOrder(self, request: v1.ReplaceRequest, context: Context, reply: Reply) -> None:
-        command = codec.replace_order(self.access.account(context), request)
+        command = codec.replace_order(self.access.account(context, ORDERS), request)
         self.sequencer.submit(command, reply, valid_until(request))
 
     @direct(codec.cancel_all_result)
     def CancelAll(self, request: v1.CancelAllRequest, context: Context, reply: Reply) -> None:
-        command = codec.cancel_all(self.access.account(context), request)
+        command = codec.cancel_all(self.access.account(context, CANCELS), request)
         self.sequencer.submit(command, reply, valid_until(request))
 
     @direct(codec.order_result)
     def ValidateOrder(self, request: v1.NewOrder, context: Context, reply: Reply) -> None:
-        command = codec.new_order(self.access.account(context), request)
+        command = codec.new_order(self.access.account(context, QUERIES), request)
         sequencer = self.sequencer
         sequencer.query(lambda: sequencer.exchange.validate(sequencer.now_ns(), command), reply)
 
@@ -109,6 +111,8 @@ class OrderEntry(v1.OrderEntryServicer):
         """Sequence one instruction, or look at the book as it is now; what is wrong with its form is its result."""
         kind = instruction.WhichOneof("instruction")
         try:
+            if self.limits.on:
+                self.limits.take(account, COUNTS_AS.get(kind, QUERIES))
             if kind == "get_order_book":
                 batch.count_levels(instruction.get_order_book)
                 return queries.book(self.sequencer, instruction.get_order_book)()
@@ -134,6 +138,7 @@ DECODE: dict[str, Callable[[int, Any], Command]] = {
     "replace": codec.replace_order,
     "cancel_all": codec.cancel_all,
 }
+COUNTS_AS: dict[str | None, str] = {"submit": ORDERS, "replace": ORDERS, "cancel": CANCELS, "cancel_all": CANCELS}
 FORM: dict[str | None, str] = {"submit": "order", "cancel": "order", "replace": "order", "cancel_all": "cancel_all"}
 
 

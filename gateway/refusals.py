@@ -10,10 +10,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -21,19 +23,31 @@ from outcry import v1
 from outcry.v1.statuses import GRPC_CODE
 
 DOMAIN = "outcry"
+RETRY_AFTER_S = 1  # where nothing better is known
 LISTED_IN_STATUS = 25  # of a list: a status travels in metadata, of which clients take 8 KiB
 
 DetailValue = int | str | list[str]
+Fields = tuple[tuple[str, str], ...]  # of metadata
 
 
 class Refused(Exception):
-    """A code of the contract, words for a person, and details: integers are plain counts, strings are words."""
+    """A code of the contract, words for a person, and details: integers are plain counts, strings are words.
 
-    def __init__(self, reason: v1.RejectReason, message: str, details: Mapping[str, DetailValue] | None = None) -> None:
+    `fields` are what a gRPC status says besides, in its metadata.
+    """
+
+    def __init__(
+        self,
+        reason: v1.RejectReason,
+        message: str,
+        details: Mapping[str, DetailValue] | None = None,
+        fields: Fields = (),
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.details = details or {}
+        self.fields = fields
 
     def reject(self) -> v1.Reject:
         details = {name: detail(value) for name, value in self.details.items()}
@@ -75,7 +89,8 @@ def failed(stage: str, outcome: str, reference: str) -> Refused:
 
 
 def overloaded(message: str, **details: DetailValue) -> Refused:
-    return Refused(v1.CIRCUIT_BREAKER_OPEN, message, details)
+    """Not now: it may be tried again after a while."""
+    return Refused(v1.CIRCUIT_BREAKER_OPEN, message, {**details, "retry_after": RETRY_AFTER_S})
 
 
 def unavailable(message: str) -> Refused:
@@ -88,11 +103,15 @@ def support_reference() -> str:
 
 
 def status(refused: Refused) -> status_pb2.Status:
-    """The google.rpc.Status of a refusal: code, message, ErrorInfo and the typed Reject."""
+    """The google.rpc.Status of a refusal: code, message, ErrorInfo, the typed Reject, and RetryInfo where it says when
+    to come back."""
     words = {name: str(value) for name, value in refused.details.items() if not isinstance(value, list)}
     info = error_details_pb2.ErrorInfo(reason=v1.RejectReason.Name(refused.reason), domain=DOMAIN, metadata=words)
+    messages: list[Message] = [info, shortened(refused).reject()]
+    if isinstance(seconds := refused.details.get("retry_after"), int):
+        messages.append(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds)))
     details = []
-    for message in (info, shortened(refused).reject()):
+    for message in messages:
         packed = any_pb2.Any()
         packed.Pack(message)
         details.append(packed)
@@ -100,7 +119,10 @@ def status(refused: Refused) -> status_pb2.Status:
 
 
 def to_status(refused: Refused) -> grpc.Status:
-    return rpc_status.to_status(status(refused))
+    answer: Any = rpc_status.to_status(status(refused))
+    if refused.fields:
+        answer = answer._replace(trailing_metadata=(*answer.trailing_metadata, *refused.fields))
+    return cast("grpc.Status", answer)
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], refused: Refused) -> NoReturn:

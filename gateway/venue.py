@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 
 from engine.commands import Command, PutAccount, PutFeeSchedule, PutInstrument, PutRiskProfile, PutRole, PutVenue
 from engine.exchange import Exchange
-from engine.instrument import FeeSchedule, Instrument, RiskProfile, Role
+from engine.instrument import FeeSchedule, Instrument, RateLimit, RiskProfile, Role
 from gateway.auth import Keyring
 from outcry.v1.fixed import to_fixed
 
@@ -52,8 +52,18 @@ class FeeScheduleSection(Section, frozen=True):
     taker: Amount
 
 
+class RateSection(Section, frozen=True):
+    """At most `limit` in any `window_s` seconds."""
+
+    limit: int
+    window_s: int
+
+
 class RiskProfileSection(Section, frozen=True):
     no_position_limit: bool = False
+    order_rate: RateSection | None = None
+    cancel_rate: RateSection | None = None
+    query_rate: RateSection | None = None
 
 
 class InstrumentSection(Section, frozen=True):
@@ -140,7 +150,8 @@ def fee_schedules(venue: Venue, exchange: Exchange) -> Iterator[PutFeeSchedule]:
 
 def risk_profiles(venue: Venue, exchange: Exchange) -> Iterator[PutRiskProfile]:
     for name, section in venue.risk_profiles.items():
-        wanted = RiskProfile(name, section.no_position_limit)
+        rates = map(rate_limit, (section.order_rate, section.cancel_rate, section.query_rate))
+        wanted = RiskProfile(name, section.no_position_limit, *rates)
         if wanted != exchange.risk_profiles.get(name):
             yield PutRiskProfile(wanted)
 
@@ -192,6 +203,10 @@ def is_held(wanted: PutAccount, exchange: Exchange) -> bool:
     account = exchange.accounts[number]
     held = (account.role, account.risk_profile, account.key_hash)
     return held == (wanted.role, wanted.risk_profile, wanted.key_hash)
+
+
+def rate_limit(section: RateSection | None) -> RateLimit | None:
+    return None if section is None else RateLimit(section.limit, section.window_s)
 
 
 def units(amount: Amount | None) -> int | None:

@@ -15,7 +15,7 @@ import grpc.aio
 from outcry import calls, decoding, models, v1
 from outcry.addresses import dialled
 from outcry.calls import Call, InstrumentOptions
-from outcry.channels import Link, Metadata, keyed, open_async_channel
+from outcry.channels import Link, Metadata, keyed, open_async_channel, rate_limits
 from outcry.encoding import Number, OrderOptions
 from outcry.errors import ExchangeError
 from outcry.failures import exception, session_ended, session_stalled
@@ -50,6 +50,8 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._given = tuple(metadata)
         self._metadata = keyed(self._given, api_key)
+        self.rate_limits: dict[str, str] = {}
+        """What the last answer said of the limits that the account is held to; nothing where there are none."""
 
     async def close(self) -> None:
         if self._owns_channel and self._link.channel is not None:
@@ -69,15 +71,19 @@ class AsyncClient:
         other._owns_channel = False
         other._given = (*self._given, *metadata)
         other._metadata = keyed(other._given, api_key)
+        other.rate_limits = {}
         return other
 
     async def _perform(self, call: Call[Answer], timeout_s: float | None = None) -> Answer:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
+        asked = call.method(self._link.stubs)(call.request, timeout=limit_s, metadata=self._metadata)
         try:
-            answer = await call.method(self._link.stubs)(call.request, timeout=limit_s, metadata=self._metadata)
+            answer = await asked
         except grpc.aio.AioRpcError as error:
+            self.rate_limits = rate_limits(error.trailing_metadata())
             about = call.client_order_id
             raise exception(error, changes=call.changes, timeout_s=limit_s, client_order_id=about) from error
+        self.rate_limits = rate_limits(await asked.trailing_metadata())
         return call.read(answer)
 
     async def submit_order(
@@ -279,9 +285,21 @@ class AsyncClient:
         """Take an account's key away at once, or give it another in its place. Needs an operator's key."""
         return await self._perform(calls.revoke_key(account_id, name, new_key))
 
-    async def put_risk_profile(self, name: str, *, no_position_limit: bool = False) -> int:
-        """Create or change a risk profile; returns the command's journal number. Needs an operator's key."""
-        return await self._perform(calls.put_risk_profile(name, no_position_limit))
+    async def put_risk_profile(
+        self,
+        name: str,
+        *,
+        no_position_limit: bool = False,
+        order_rate: models.RateLimit | None = None,
+        cancel_rate: models.RateLimit | None = None,
+        query_rate: models.RateLimit | None = None,
+    ) -> int:
+        """Create or change a risk profile; returns the command's journal number. Needs an operator's key.
+
+        The rates are how often its accounts may ask, None as often as they like. Replaces count as orders.
+        """
+        rates = {"order_rate": order_rate, "cancel_rate": cancel_rate, "query_rate": query_rate}
+        return await self._perform(calls.put_risk_profile(name, no_position_limit, rates))
 
     async def create_invite(self, role: str = "") -> str:
         """An invite that is good for one registration, with `role` where it is named. Needs an operator's key."""

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 from google.protobuf.message import Message
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from outcry import decoding, encoding, models, v1
 from outcry.channels import Stubs
@@ -167,8 +168,9 @@ def revoke_key(account_id: int | None, name: str | None, new_key: bool) -> Call[
     return Call(lambda stubs: stubs.operations.RevokeKey, request, decoding.account_key, changes=True)
 
 
-def put_risk_profile(name: str, no_position_limit: bool) -> Call[int]:
-    request = message(v1.PutRiskProfileRequest, name=name, no_position_limit=no_position_limit)
+def put_risk_profile(name: str, no_position_limit: bool, rates: Mapping[str, models.RateLimit | None]) -> Call[int]:
+    limits = {field: message(v1.RateLimit, **asdict(rate)) for field, rate in rates.items() if rate is not None}
+    request = message(v1.PutRiskProfileRequest, name=name, no_position_limit=no_position_limit, **limits)
     return Call(lambda stubs: stubs.operations.PutRiskProfile, request, journal_seq, changes=True)
 
 

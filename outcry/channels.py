@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -15,6 +15,7 @@ ChannelT = TypeVar("ChannelT", bound=grpc.Channel | grpc.aio.Channel)
 
 Metadata = Sequence[tuple[str, str]]
 
+RATE_LIMIT_FIELDS = ("ratelimit", "ratelimit-policy")
 LARGEST_MESSAGE_BYTES = 64 * 2**20  # a sweep through a deep book has one fill for each order it met
 
 OPTIONS: list[tuple[str, Any]] = [
@@ -76,3 +77,8 @@ def open_async_channel(address: str, root_certificates: bytes | None) -> grpc.ai
 def keyed(metadata: Metadata, api_key: str | None) -> tuple[tuple[str, str], ...]:
     """The metadata of a call: what is given, and the key."""
     return tuple(metadata) if api_key is None else (*metadata, ("x-api-key", api_key))
+
+
+def rate_limits(metadata: Iterable[Any] | None) -> dict[str, str]:
+    """What an answer says of the limits that its caller is held to: `RateLimit` and `RateLimit-Policy`, as in HTTP."""
+    return {name: str(value) for name, value in metadata or () if name in RATE_LIMIT_FIELDS}

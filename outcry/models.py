@@ -152,6 +152,13 @@ class AccountKey(Struct, frozen=True):
     journal_seq: int
 
 
+class RateLimit(Struct, frozen=True):
+    """At most `limit` in any `window_s` seconds."""
+
+    limit: int
+    window_s: int
+
+
 class StateDigest(Struct, frozen=True):
     """The digest of books, orders, accounts and ids after command `journal_seq`: equal for equal histories."""
 

@@ -215,7 +215,10 @@ def endpoint(
         call = Call(client, request)
         try:
             async with asyncio.timeout(GIVE_UP_S):
-                return await attempt(call, handler, needs_key, parameters)
+                response = await attempt(call, handler, needs_key, parameters)
+                if call.client.rate_limits:
+                    response.headers.update(call.client.rate_limits)
+                return response
         except ExchangeError as found:
             error = found
         except TimeoutError:
@@ -225,7 +228,8 @@ def endpoint(
         except Exception:  # the edge: whatever it was, the client gets a reference and the log gets the rest
             error = call.failed()
         error = call.complete(error)
-        return refusal(call.request_id, error, order_id=call.order_id, also=also(error))
+        headers = call.client.rate_limits
+        return refusal(call.request_id, error, order_id=call.order_id, also=also(error), headers=headers)
 
     return answer
 

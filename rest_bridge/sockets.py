@@ -22,7 +22,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from outcry import AsyncClient
-from outcry.errors import ExchangeError, InvalidRequest, PermissionDenied, Unauthenticated, Unavailable
+from outcry.errors import ExchangeError, InvalidRequest, PermissionDenied, RateLimited, Unauthenticated, Unavailable
 from outcry.models import Positions
 from rest_bridge.answers import refusal
 from rest_bridge.bodies import SUBSCRIPTION, invalid, parse_object, read_fields, read_query, shorten
@@ -296,7 +296,7 @@ class PrivateSocket(Socket):
                 await self.pass_on(self.positions, self.form)
         except (Unauthenticated, PermissionDenied) as error:
             raise Goodbye(POLICY_VIOLATION, error.message) from None
-        except Unavailable as error:
+        except (RateLimited, Unavailable) as error:
             raise Goodbye(TRY_AGAIN_LATER, f"{reason_of(error)}; the last number sent is {self.last}") from None
         except ExchangeError as error:
             await self.refuse(error)
@@ -315,8 +315,9 @@ class PrivateSocket(Socket):
                     await self.send(form.snapshot(positions, time.time_ns()))
 
 
-def reason_of(error: Unavailable) -> str:
-    return error.message if error.code == "CIRCUIT_BREAKER_OPEN" else "the exchange is not available"
+def reason_of(error: ExchangeError) -> str:
+    overload = error.code in ("RATE_LIMIT_EXCEEDED", "CIRCUIT_BREAKER_OPEN")
+    return error.message if overload else "the exchange is not available"
 
 
 async def snapshot(client: AsyncClient, from_seq: int | None) -> Positions:

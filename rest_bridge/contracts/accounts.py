@@ -25,8 +25,8 @@ class Registrar:
 
     async def register(self, call: Call) -> Response:
         body = await call.body(REGISTRATION, ("team_name",))
-        client = call.exchange.with_key(None, self.forwarded(call))
-        made = await client.register(body["team_name"], body.get("role", ""), body.get("invite", ""))
+        call.client = call.exchange.with_key(None, self.forwarded(call))
+        made = await call.client.register(body["team_name"], body.get("role", ""), body.get("invite", ""))
         account = {
             "team_id": account_name(made.account_id),
             "team_name": made.team_name,

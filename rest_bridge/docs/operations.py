@@ -22,13 +22,14 @@ DESCRIPTIONS = {
     404: "There is no such thing",
     409: "The client order id stands for another order",
     413: "The body is too large",
-    429: "Too many requests; `Retry-After` says when to come back",
+    429: "Too many requests; `Retry-After` says when to come back, `RateLimit-Policy` how many there may be",
     500: "An internal error; quote the reference",
     503: "The exchange is away or overloaded; `Retry-After` says when to come back",
     504: "No outcome within the time limit",
 }
 ANY: Errors = {
     401: {"no key": examples.NO_KEY},
+    429: {"too many": examples.RATE_LIMITED},
     500: {"system error": examples.INTERNAL},
     503: {"exchange away": examples.AWAY},
     504: {"timeout": examples.TIMEOUT},

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from gateway.auth import (
     ClientAddress,
     KeyFileInvalid,
     Keyring,
-    RegistrationLimit,
     block,
     key_hash,
     new_key,
@@ -23,8 +21,6 @@ from gateway.auth import (
 from gateway.refusals import Refused
 from gateway.venue import commands, load
 from outcry import v1
-
-SECOND_NS = 1_000_000_000
 
 
 @pytest.fixture
@@ -206,46 +202,6 @@ def test_a_call_comes_from_its_peer_and_an_ipv6_client_has_a_whole_64(peer: str,
 )
 def test_a_forwarded_address_counts_only_beside_the_service_key(metadata: list[tuple[str, str]], address: str) -> None:
     assert ADDRESS.of("ipv4:192.0.2.7:51234", metadata) == address
-
-
-def test_an_address_may_register_600_times_a_minute() -> None:
-    limit = RegistrationLimit()
-    for _ in range(600):
-        limit.take("a", 5)
-    refused = refusal(lambda: limit.take("a", 5))
-    assert refused.reason == v1.RATE_LIMIT_EXCEEDED
-    assert refused.details == {"limit": 600, "window": 60, "retry_after": 1}
-    limit.take("b", 5)
-
-
-def test_a_bucket_fills_steadily_and_never_over() -> None:
-    limit = RegistrationLimit(6)
-    for _ in range(6):
-        limit.take("a", 0)
-    assert refusal(lambda: limit.take("a", 1)).details["retry_after"] == 10
-    assert refusal(lambda: limit.take("a", 9 * SECOND_NS)).details["retry_after"] == 1
-    limit.take("a", 10 * SECOND_NS)
-    assert refusal(lambda: limit.take("a", 10 * SECOND_NS)).details["retry_after"] == 10
-    for _ in range(6):
-        limit.take("a", 1_000 * SECOND_NS)
-    assert refusal(lambda: limit.take("a", 1_000 * SECOND_NS)).details["retry_after"] == 10
-
-
-def test_a_refusal_takes_no_token() -> None:
-    limit = RegistrationLimit(1)
-    limit.take("a", 0)
-    for second in range(1, 60):
-        refused = refusal(partial(limit.take, "a", second * SECOND_NS))
-        assert refused.details["retry_after"] == 60 - second
-    limit.take("a", 60 * SECOND_NS)
-
-
-def test_the_addresses_that_are_remembered_are_bounded_and_the_idle_go_first() -> None:
-    limit = RegistrationLimit(2, addresses=3)
-    for address in ("a", "b", "c", "a", "d"):
-        limit.take(address, 0)
-    assert list(limit.full_at_ns) == ["c", "a", "d"]
-    assert refusal(lambda: limit.take("a", 1)).reason == v1.RATE_LIMIT_EXCEEDED
 
 
 @pytest.mark.parametrize("host", ["", "localhost", "1.2.3", "1.2.3.4.5", "1.2.3.4:80", "[::1]", "a" * 1000])

@@ -172,6 +172,19 @@ async def test_streams_of_callers_with_a_key_have_a_bound_of_their_own(exchange:
         call.cancel()
 
 
+async def test_one_account_has_a_share_of_the_streams_of_those_with_a_key(exchange: Venue) -> None:
+    exchange.gateway.streams.of_account = 2
+    (_, mine), (_, other) = await exchange.stubs.register(), await exchange.stubs.register()
+    calls = [market_data(exchange.channel, mine), session(exchange.channel, mine)]
+    for call in calls:
+        await call.read()
+    await assert_full(session(exchange.channel, mine), 2)
+    theirs = session(exchange.channel, other)
+    assert await theirs.read()
+    for call in (*calls, theirs):
+        call.cancel()
+
+
 async def test_a_stream_that_has_ended_counts_no_more(exchange: Venue) -> None:
     account, key = await exchange.stubs.register()
     streams = exchange.gateway.streams
