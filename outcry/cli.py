@@ -63,6 +63,12 @@ def verify(context: typer.Context) -> None:
     become("gateway.verify", context.args)
 
 
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def restore(context: typer.Context) -> None:
+    """Make a data folder of a backup: `outcry restore BACKUP --data DIR`. See `outcry restore --help`."""
+    become("gateway.restore", context.args)
+
+
 def become(module: str, arguments: list[str]) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606  no shell is meant to be there
 

@@ -80,7 +80,7 @@ def test_rule_2_only_the_sequencer_applies_and_journals() -> None:
     assert writers == {
         ("gateway/sequencer.py", "self.exchange.apply"),
         ("gateway/sequencer.py", "self.journal.append"),
-        ("gateway/service.py", "self.exchange.apply"),  # replay, before anything is served
+        ("gateway/snapshotter.py", "exchange.apply"),  # in a process of its own, from the journal
         ("gateway/verification.py", "self.exchange.apply"),  # a replay of its own, beside whatever runs
     }
 
