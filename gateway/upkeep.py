@@ -26,8 +26,13 @@ from gateway.journal import Journal, Retention
 KEPT_SNAPSHOTS = 2
 LOOK_S = 1.0
 LONGEST_PAUSE_S = 600.0  # between two tries, of which each waits twice as long as the one before
+LAST_WORDS = 500  # of a process that failed
 HOUR_NS = 3_600 * 10**9
 log = structlog.get_logger()
+
+
+class SnapshotFailed(Exception):
+    """The process that was to make a snapshot has not; the message is its last words."""
 
 
 class Wanted(Struct, frozen=True):
@@ -67,20 +72,18 @@ class Upkeep:
             seq = self.journal.durable_seq
             if seq - self.snapshot_seq < self.wanted.snapshot_every:
                 continue
-            if await self.snapshot(seq):
+            try:
+                await self.snapshot(seq)
                 self.snapshot_seq, pause_s = seq, LOOK_S
                 await self.tidy()
-            else:
+            except Exception as problem:  # whatever it is, orders go on without it
+                log.error("upkeep_failed", seq=seq, problem=str(problem) or repr(problem))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def snapshot(self, seq: int) -> bool:
-        """Let a process make the snapshot after command `seq`; whether it did."""
+    async def snapshot(self, seq: int) -> None:
+        """Let a process make the snapshot after command `seq`. SnapshotFailed, OSError."""
         command = (sys.executable, "-m", "gateway.snapshotter", "--data", str(self.data), "--until", str(seq))
-        try:
-            process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
-        except OSError as error:
-            log.error("snapshot_failed", seq=seq, problem=str(error))
-            return False
+        process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
         try:
             said, problem = await process.communicate()
         except asyncio.CancelledError:
@@ -88,25 +91,20 @@ class Upkeep:
             await process.wait()
             raise
         if process.returncode:
-            log.error("snapshot_failed", seq=seq, problem=problem.decode(errors="replace").strip()[-500:])
-            return False
+            raise SnapshotFailed(problem.decode(errors="replace").strip()[-LAST_WORDS:])
         log.info("snapshot_made", seq=seq, said=said.decode().strip())
-        return True
 
     async def tidy(self) -> None:
         """Delete what is kept no longer: old snapshots first, then what the oldest of the rest does not need."""
-        try:
-            snapshots.drop_older(self.disk, self.folder, KEPT_SNAPSHOTS)
-            kept = snapshots.snapshot_seqs(self.disk, self.folder)
-            if len(kept) < KEPT_SNAPSHOTS:
-                return
-            done: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-            self.journal.prune(self.retention(kept[-1]), done.set_result)
-            if problem := await done:
-                raise problem
-            self.event_log.prune(self.journal.first_seq)
-        except OSError as problem:
-            log.error("tidying_failed", problem=str(problem))
+        snapshots.drop_older(self.disk, self.folder, KEPT_SNAPSHOTS)
+        kept = snapshots.snapshot_seqs(self.disk, self.folder)
+        if len(kept) < KEPT_SNAPSHOTS:
+            return
+        done: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self.journal.prune(self.retention(kept[-1]), done.set_result)
+        if problem := await done:
+            raise problem
+        self.event_log.prune(self.journal.first_seq)
 
     def retention(self, until_seq: int) -> Retention:
         hours = self.wanted.kept_hours

@@ -23,13 +23,14 @@ UNIT = 10**9
 PRICES = range(149, 152)
 PATIENCE_S = 5.0  # with one answer
 AGAIN_AFTER_S = 0.02
+LOOKED_AT = 2 * WORKERS  # of the last orders before a kill, right after it
 RECONNECT = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
 # After these an order may have been executed, so it is sent again; every other failure is a fault.
 INCONCLUSIVE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL}
 
 
 class Crowd:
-    """`results` are the first answers, by account and client order id. `acknowledged` counts them."""
+    """`results` are what was told of each order that was accepted, by account and client order id."""
 
     def __init__(self, address: str, seed: int) -> None:
         self.channel = wire.insecure_channel(address, options=RECONNECT)
@@ -37,13 +38,11 @@ class Crowd:
         self.random = Random(seed)
         self.keys: list[Any] = []
         self.results: dict[tuple[int, str], v1.OrderResult] = {}
+        self.answered = 0
         self.recent: list[tuple[int, str]] = []  # acknowledged since somebody looked
         self.is_over = False
+        self.enters = asyncio.Event()  # new orders, and not only those that have not been answered
         self.tasks: list[asyncio.Task[None]] = []
-
-    @property
-    def acknowledged(self) -> int:
-        return len(self.results)
 
     async def begin(self) -> None:
         self.keys = [(await self.stubs.register(f"crowd {n}"))[1] for n in range(ACCOUNTS)]
@@ -52,6 +51,7 @@ class Crowd:
     async def work(self, number: int) -> None:
         account, count = number % ACCOUNTS, 0
         while not self.is_over:
+            await self.enters.wait()
             count += 1
             order = v1.NewOrder(
                 instrument_id="AAPL",
@@ -61,8 +61,11 @@ class Crowd:
                 price=self.random.choice(PRICES) * UNIT,
                 client_order_id=f"{number}-{count}",
             )
-            self.results[account, order.client_order_id] = await self.enter(account, order)
-            self.recent.append((account, order.client_order_id))
+            result = await self.enter(account, order)
+            self.answered += 1
+            if result.status != v1.ORDER_STATUS_REJECTED:  # who has sold all he had is refused
+                self.results[account, order.client_order_id] = result
+                self.recent.append((account, order.client_order_id))
 
     async def enter(self, account: int, order: v1.NewOrder) -> v1.OrderResult:
         """Send an order until it is answered."""
@@ -79,6 +82,7 @@ class Crowd:
     async def end(self) -> None:
         """Let each finish the order it is at."""
         self.is_over = True
+        self.enters.set()
         await asyncio.gather(*self.tasks)
 
     def check(self) -> None:
@@ -88,8 +92,8 @@ class Crowd:
                 task.result()
 
     async def require_recent(self) -> None:
-        """What was acknowledged lately is there, as it was told."""
-        recent, self.recent = self.recent, []
+        """What was acknowledged last is there, as it was told; `require_each_once` looks at all in the end."""
+        recent, self.recent = self.recent[-LOOKED_AT:], []
         for account, name in recent:
             try:
                 order = await self.stubs.accounts.GetOrder(

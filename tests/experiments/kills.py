@@ -19,13 +19,14 @@ from gateway.disk import LOCAL_DISK
 from gateway.journal import Durability
 from gateway.recovery import recover
 from gateway.segments import read_journal
+from gateway.snapshots import snapshot_seqs
 from outcry import v1
 from tests.experiments.crowd import Crowd
 from tests.venues import EngineProcess, until
 
-BETWEEN = 300  # acknowledgements between two kills, at most
+BETWEEN = 500  # answers between two kills, at most
 HANG_S = 60
-SNAPSHOT_EVERY = 700  # so that snapshots are under way when it happens, too
+SNAPSHOT_EVERY = 500  # so that snapshots are under way when it happens, too
 
 
 class Kills:
@@ -49,9 +50,13 @@ class Kills:
         try:
             await crowd.begin()
             for _ in range(kills):
-                enough = crowd.acknowledged + self.random.randrange(BETWEEN)
-                await until(lambda enough=enough: crowd.acknowledged >= enough, HANG_S)  # type: ignore[misc]
+                crowd.enters.set()
+                enough = crowd.answered + self.random.randrange(BETWEEN)
+                await until(lambda enough=enough: crowd.answered >= enough, HANG_S)  # type: ignore[misc]
+                if self.random.random() < 0.2:
+                    await self.snapshot_made()
                 crowd.check()
+                crowd.enters.clear()
                 await self.kill()
                 await crowd.require_recent()
             await crowd.end()
@@ -62,6 +67,14 @@ class Kills:
         finally:
             await crowd.close()
             await asyncio.to_thread(self.engine.stop)
+
+    async def snapshot_made(self) -> None:
+        """Let the engine live until there is one more."""
+        before = self.newest_snapshot()
+        await until(lambda: self.newest_snapshot() > before, HANG_S)
+
+    def newest_snapshot(self) -> int:
+        return max(snapshot_seqs(LOCAL_DISK, self.data / "snapshots"), default=0)
 
     async def kill(self) -> None:
         """Kill, and start again; now and then kill that start, too, wherever it is."""
@@ -115,7 +128,7 @@ def main() -> None:
         experiment = Kills(Path(folder), seed, durability=chosen.durability, module=module)
         crowd = asyncio.run(experiment.run(chosen.kills))
     took = time.monotonic() - begun
-    print(f"{experiment.kills} kills, {crowd.acknowledged} orders acknowledged, none lost, none twice, {took:.0f} s")
+    print(f"{experiment.kills} kills, {len(crowd.results)} orders acknowledged, none lost, none twice, {took:.0f} s")
 
 
 if __name__ == "__main__":

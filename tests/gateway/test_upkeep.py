@@ -72,7 +72,7 @@ async def test_a_snapshot_that_fails_harms_nothing_and_is_tried_again(tmp_path: 
         folder.rmdir()
         folder.write_text("in the way")
         await trade(engine, 40)
-        await until(lambda: "snapshot_failed" in Path(engine.errors.name).read_text())
+        await until(lambda: "upkeep_failed" in Path(engine.errors.name).read_text())
         folder.unlink()
         await until(lambda: folder.exists() and len(snapshot_seqs(data)) == 1)
         await trade(engine, 1)
