@@ -158,7 +158,7 @@ class Account:
     def close(self, order: Order, kept: int) -> None:
         """An order has ended: keep it among the last `kept` that did."""
         self.closed.append(order)
-        if len(self.closed) > kept or self.archive is not None:
+        if len(self.closed) > kept or (self.archive is not None and len(self.closed) + len(self.archive) > kept):
             self.forget(kept)
 
     def forget(self, kept: int) -> None:
