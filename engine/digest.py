@@ -1,7 +1,8 @@
 """One number for the whole state: equal for equal histories, in any process.
 
 It covers configuration, accounts, orders (the closed ones that are kept too), books in price-time order and the
-counters of ids. It leaves out the counters of events, and the numbers that outcomes were given: a refused command
+counters of ids. Closed orders count in the form in which an archive keeps them, in order of closing, so that none has
+to be made live for it. It leaves out the counters of events, and the numbers that outcomes were given: a refused command
 advances those.
 """
 
