@@ -2,8 +2,8 @@
 
 It covers configuration, accounts, orders (the closed ones that are kept too), books in price-time order and the
 counters of ids. Closed orders count in the form in which an archive keeps them, in order of closing, so that none has
-to be made live for it. It leaves out the counters of events, and the numbers that outcomes were given: a refused command
-advances those.
+to be made live for it. It leaves out the counters of events, and the numbers that outcomes were given: a refused
+command advances those.
 """
 
 from __future__ import annotations
