@@ -6,8 +6,8 @@ from gateway import __main__, event_log
 from gateway.event_log import EventLog
 from gateway.journal import Journal
 
-SEGMENT_BYTES = 8_000
-AHEAD_BYTES = 16_000
+SEGMENT_BYTES = 16_000
+AHEAD_BYTES = 32_000
 
 if __name__ == "__main__":
     for kind in (Journal, EventLog):
