@@ -1,14 +1,15 @@
 """Where an account's events are in a segment of the event log: a chain of frames, and the places to step into it.
 
-    anchors   1 ............ 65 ............ 129 ...... newest
+    anchors                  65 ............ 129 ...... newest
     chain     [1..9] ◀─ [10..40] ◀─ [41..66] ◀─ ... ◀─ [150..152]
 
 Each frame names the one before it that holds events of the same account. What is remembered is the newest frame and
 every SPACING-th event's, so that reading any N events costs at most N + SPACING frames, however many events of others
 lie between.
 
-Of a segment that will not grow any more, all chains together are its index: five arrays, one after the other in a frame
-of their own, in the file `<first command>.index` beside the segment.
+All chains together are a segment's index. Where the segment will not grow any more, the file `<first command>.index`
+beside it has one or two frames: what is known of the segment from then on, and once somebody has looked for them, its
+chains, which so many accounts may have that the way of an order should not wait for them.
 
     about      [last command, offset after the last frame]
     chains     [accounts in ascending order, last numbers, newest frames, positions of their first anchors, anchors],
@@ -51,29 +52,37 @@ def number_of(numbers: Numbers, account: int) -> int:
     return numbers[account] if account < len(numbers) else 0
 
 
+def anchors_of(before: int, last: int) -> int:
+    """How many anchors the events after `before` and up to `last` have."""
+    return max(last - before - 1, 0) // SPACING
+
+
 class Chain(Struct):
     """One account's events in one segment: those after number `before`, up to `last`.
 
-    `anchors[k]` is the offset of the frame with event `before` + k * SPACING + 1.
+    `anchors[k]` is the offset of the frame with event `before` + (k + 1) * SPACING + 1. Most accounts have none.
     """
 
     before: int
     last: int
     newest: int = 0
-    anchors: array[int] = msgspec.field(default_factory=lambda: array("Q"))
+    anchors: array[int] | None = None
 
     def extend(self, last: int, offset: int) -> None:
         """The frame at `offset` holds the events up to `last`."""
-        anchors = self.anchors
-        while len(anchors) * SPACING < last - self.before:
-            anchors.append(offset)
+        if last - self.before > SPACING:
+            if self.anchors is None:
+                self.anchors = array("Q")
+            while len(self.anchors) < anchors_of(self.before, last):
+                self.anchors.append(offset)
         self.newest = offset
         self.last = last  # last of all: a reader in another thread goes by it
 
     def entry(self, number: int) -> int:
         """The offset of the frame with event `number`, or of one at most SPACING events behind it."""
-        newest, anchor = self.newest, -((self.before + 1 - number) // SPACING)
-        return self.anchors[anchor] if anchor < len(self.anchors) else newest
+        newest, anchors = self.newest, self.anchors or ()
+        at = max(anchors_of(self.before, number - 1 + SPACING) - 1, 0)
+        return anchors[at] if at < len(anchors) else newest
 
 
 Chains = dict[int, Chain]
@@ -101,7 +110,7 @@ class Index(Struct, frozen=True, array_like=True):
         if at == len(self.accounts) or self.accounts[at] != account:
             return Chain(before, before)
         start, last = self.starts[at], self.last[at]
-        anchors = self.anchors[start : start + -((before - last) // SPACING)]
+        anchors = self.anchors[start : start + anchors_of(before, last)]
         return Chain(before, last, self.newest[at], anchors)
 
 
@@ -113,10 +122,11 @@ ARRAYS = msgspec.msgpack.Decoder(tuple[bytes, bytes, bytes, bytes, bytes])
 def index_of(chains: Chains) -> Index:
     accounts = sorted(chains)
     ordered = [chains[account] for account in accounts]
-    counts = [len(chain.anchors) for chain in ordered]
+    counts = [len(chain.anchors or ()) for chain in ordered]
     anchors = array("Q")
     for chain in ordered:
-        anchors.extend(chain.anchors)
+        if chain.anchors:
+            anchors.extend(chain.anchors)
     return Index(
         array("Q", accounts),
         array("Q", [chain.last for chain in ordered]),
@@ -126,11 +136,12 @@ def index_of(chains: Chains) -> Index:
     )
 
 
-def index_bytes(segment: Header, about: About, index: Index) -> bytes:
+def index_bytes(segment: Header, about: About, index: Index | None = None) -> bytes:
     """An index as it is stored. Its header has the salt of its segment, and so it is no other's."""
     header = Header(MAGIC, VERSION, segment.first_seq, segment.salt)
-    arrays = [u64_bytes(numbers) for numbers in msgspec.structs.astuple(index)]
-    payloads = ENCODER.encode(about), ENCODER.encode(arrays)
+    payloads = [ENCODER.encode(about)]
+    if index is not None:
+        payloads.append(ENCODER.encode([u64_bytes(numbers) for numbers in msgspec.structs.astuple(index)]))
     told = (frame_bytes(header.seed, segment.first_seq, about.last_seq, payload) for payload in payloads)
     return header_bytes(header) + b"".join(told)
 
@@ -142,7 +153,7 @@ def read_about(data: bytes, segment: Header) -> About | None:
 
 
 def read_index(data: bytes, segment: Header) -> Index | None:
-    """An index; None where it is damaged, or another's."""
+    """The chains; None where they are not there, damaged, or another's."""
     found: list[Frame] = list(frames(data, HEADER_BYTES, segment.seed)) if is_of(data, segment) else []
     if len(found) != 2:
         return None

@@ -10,8 +10,9 @@ and that of every other frame a msgpack array of
     records    [journal seq, time_ns, [private event ...]] ... one for each command, in order, with or without events
 
 An account's frames are thus a chain that leads backwards, and that begins in this segment (`event_chains.py`). The last
-segment grows, into space that is allocated ahead; the others are sealed. `<first command>.index` tells a reader where
-to step into the chains of a sealed one. It is derived: where it is missing or damaged, the segment is scanned instead.
+segment grows, into space that is allocated ahead; the others are sealed. `<first command>.index` tells a start what a
+sealed one holds, and a reader where to step into its chains. It is derived: where it is missing or damaged, the segment
+is scanned instead.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ class Sealed:
         return numbers
 
     def index(self) -> Index:
-        """Where its chains are: as stored, or else as found by a scan. EventLogDamaged, OSError."""
+        """Where its chains are: as stored, or else as found by a scan, and then stored. EventLogDamaged, OSError."""
         with suppress(FileNotFoundError):
             index = event_chains.read_index(read_all(self.disk, index_path(self.path)), self.header)
             if index is not None:
@@ -191,7 +192,10 @@ class Sealed:
         found = scan(self.path, read_all(self.disk, self.path), self.last_seq)
         if found is None or (found.last_seq, found.end) != (self.last_seq, self.end):
             raise EventLogDamaged(self.path, 0 if found is None else found.end)
-        return event_chains.index_of(found.chains)
+        index = event_chains.index_of(found.chains)
+        with suppress(OSError):  # another reader may be storing the same, or the segment has been deleted
+            store_index(self.disk, self.path, self.header, About(self.last_seq, self.end), index)
+        return index
 
 
 class Growing:
@@ -244,14 +248,13 @@ class Growing:
     def seal(self) -> Sealed:
         """Write no more. OSError, but for a full disk: an index that is missing is made again."""
         self.file.close()
-        store_index(self.file.disk, self.path, self.header, About(self.last_seq, self.file.end), self.chains)
+        store_index(self.file.disk, self.path, self.header, About(self.last_seq, self.file.end))
         return Sealed(self.file.disk, self.path, self.header, self.last_seq, self.file.end)
 
 
-def store_index(disk: Disk, path: Path, header: Header, about: About, chains: Chains) -> None:
+def store_index(disk: Disk, path: Path, header: Header, about: About, index: Index | None = None) -> None:
     try:
-        data = event_chains.index_bytes(header, about, event_chains.index_of(chains))
-        replace_file(disk, index_path(path), [data], durable=False)
+        replace_file(disk, index_path(path), [event_chains.index_bytes(header, about, index)], durable=False)
     except OSError as problem:
         if not is_full(problem):
             raise

@@ -73,6 +73,6 @@ def look_at(disk: Disk, path: Path, last_seq: int, *, is_last: bool) -> Found:
     if is_last:
         return Found(path, first_seq, found.last_seq, found.beyond, scan=found)
     if not found.torn:
-        store_index(disk, path, found.header, About(found.last_seq, found.end), found.chains)
+        store_index(disk, path, found.header, About(found.last_seq, found.end))
     sealed = Sealed(disk, path, found.header, found.last_seq, found.end)
     return Found(path, first_seq, found.last_seq, found.beyond, sealed=sealed)

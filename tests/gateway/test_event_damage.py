@@ -46,7 +46,9 @@ def test_an_index_that_is_missing_or_damaged_is_made_again(written: Written) -> 
             assert written.story.holds(event_log)
             event_log.close()
         put(path, None)
-        written.open().close()
+        event_log = written.open()
+        assert written.story.holds(event_log)
+        event_log.close()
         assert path.read_bytes() == whole
 
 

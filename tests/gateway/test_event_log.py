@@ -263,7 +263,7 @@ def test_memory_holds_one_offset_for_64_events(tmp_path: Path) -> None:
     event_log = open_log(tmp_path, 0)
     for seq in range(1, 1_001):
         event_log.append([Record(seq, seq, [said.PositionUpdated(1, seq, "AAPL", 0)])])
-    assert len(event_log.growing.chains[1].anchors) == 16
+    assert len(event_log.growing.chains[1].anchors or ()) == 15
     event_log.close()
 
 
