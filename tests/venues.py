@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,21 @@ async def venue(data: Path, **settings: Any) -> AsyncIterator[Venue]:
 class EngineProcess:
     """`python -m gateway` as users run it, on a free port unless one is given; or a `module` that stands for it."""
 
-    def __init__(self, data: Path, *flags: str, grpc_address: str = "127.0.0.1:0", module: str = "gateway") -> None:
+    def __init__(
+        self,
+        data: Path,
+        *flags: str,
+        grpc_address: str = "127.0.0.1:0",
+        module: str = "gateway",
+        under: Sequence[str] = (),  # a command that runs it, as strace does
+    ) -> None:
         self.data = data
-        command = [sys.executable, "-m", module, "--grpc", grpc_address, "--data", str(data), *flags]
+        command = [*under, sys.executable, "-m", module, "--grpc", grpc_address, "--data", str(data), *flags]
         self.errors = (data.parent / f"{data.name}.stderr").open("ab")
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self.errors, text=True, start_new_session=bool(under)
+        )
+        self.is_leader = bool(under)
         line = self.first_line()
         if not line.startswith("ready grpc="):
             self.process.wait(READY_TIMEOUT_S)
@@ -98,7 +108,10 @@ class EngineProcess:
         return (self.data / "keys" / "operator.key").read_text().strip()
 
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+        if self.is_leader:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        else:
+            self.process.send_signal(signal.SIGKILL)
         self.process.wait(READY_TIMEOUT_S)
 
     def stop(self) -> int:
