@@ -69,6 +69,12 @@ def restore(context: typer.Context) -> None:
     become("gateway.restore", context.args)
 
 
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def doctor(context: typer.Context) -> None:
+    """Look whether this machine and a data folder are fit to run an exchange. See `outcry doctor --help`."""
+    become("gateway.doctor", context.args)
+
+
 def become(module: str, arguments: list[str]) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606  no shell is meant to be there
 
