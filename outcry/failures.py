@@ -30,10 +30,16 @@ CODES = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "PROCESSING_TIMEOUT",
 }
 # After these a command may have been executed.
-INCONCLUSIVE = {"SERVICE_UNAVAILABLE", "PROCESSING_TIMEOUT", "INTERNAL_ERROR"}
+INCONCLUSIVE = {"SERVICE_UNAVAILABLE", "PROCESSING_TIMEOUT", "INTERNAL_ERROR", "CIRCUIT_BREAKER_OPEN"}
 # What grpc says when there was no connection to send anything on.
 NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "Domain name not found")
-
+# What servers say to a call before it begins. Where they say that they are full in other words, it may have been under
+# way: an executed order's answer, too, may find no room.
+TURNED_AWAY = (
+    "Concurrent RPC limit exceeded",
+    "Too much waits to be read or finished",
+    "received metadata size exceeds",
+)
 # What it says when the answer does not fit the link: the command has been executed.
 ANSWER_TOO_LARGE = ("SERVER: Sent message larger than max", "CLIENT: Received message larger than max")
 
@@ -93,7 +99,7 @@ def untold(call: FailedCall, *, changes: bool, timeout_s: float | None) -> Excha
     if code not in INCONCLUSIVE:
         return exchange_error(code, message, details)
     details["stage"] = "gateway"
-    if changes and not message.startswith(NEVER_SENT):
+    if changes and not message.startswith(NEVER_SENT + TURNED_AWAY):
         return OutcomeUnknown(code, message, {**details, "outcome": "unknown"})
     return exchange_error(code, message, {**details, "outcome": "not_executed"})
 

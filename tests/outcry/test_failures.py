@@ -120,6 +120,18 @@ def test_a_command_that_never_left_was_not_executed() -> None:
     assert error.details["outcome"] == "not_executed"
 
 
+@pytest.mark.parametrize("words", ["Concurrent RPC limit exceeded!", "Too much waits to be read or finished"])
+def test_a_command_that_was_turned_away_was_not_executed(words: str) -> None:
+    error = bare(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
+    assert (type(error), error.details["outcome"]) == (errors.Unavailable, "not_executed")
+
+
+@pytest.mark.parametrize("words", ["Too many answers wait to be read", "RST_STREAM with error code 11"])
+def test_a_command_whose_answer_found_no_room_may_have_been_executed(words: str) -> None:
+    error = bare(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
+    assert (type(error), error.details["outcome"]) == (errors.OutcomeUnknown, "unknown")
+
+
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED])
 def test_a_query_that_got_no_answer_has_executed_nothing(code: grpc.StatusCode) -> None:
     assert type(bare(code, changes=False)) is errors.Unavailable
