@@ -103,8 +103,10 @@ class OrderEntry(v1.OrderEntryServicer):
         batch = Batch()
         answers = [self.instruct(account, now_ns, instruction, batch) for instruction in instructions]
         batch.write(instructions, answers)
-        if not batch.commands:
+        if batch.shows and not batch.commands:
             self.wait_for_what_it_shows(batch)
+        elif not batch.commands:
+            batch.settle(None)  # refusals are as true now as later
         return batch
 
     def instruct(self, account: int, now_ns: int, instruction: v1.Instruction, batch: Batch) -> Answer:
@@ -114,6 +116,7 @@ class OrderEntry(v1.OrderEntryServicer):
             if self.limits.on:
                 self.limits.take(account, COUNTS_AS.get(kind, QUERIES))
             if kind == "get_order_book":
+                batch.shows = True
                 batch.count_levels(instruction.get_order_book)
                 return queries.book(self.sequencer, instruction.get_order_book)()
             if kind is None:
@@ -153,6 +156,7 @@ class Batch:
         self.results = v1.Results()
         self.size = 0
         self.commands = 0
+        self.shows = False  # a book, or that there is none
         self.late = 0
         self.levels = 0
         self.failure: v1.Reject | None = None

@@ -29,6 +29,7 @@ from msgspec import Struct
 from engine.commands import AdvanceTime, Command, NewOrder
 from engine.events import Event
 from engine.exchange import Exchange
+from gateway.admission import Admission
 from gateway.event_log import EventLog, Record, private
 from gateway.journal import Journal
 from gateway.refusals import Refused, failed, overloaded, support_reference, timed_out, unavailable
@@ -37,6 +38,7 @@ PENDING_LIMIT = 50_000  # commands applied and not yet durable
 QUERIES_LIMIT = 2_000  # answers that wait for the commit of what they show
 ANSWER_WITHIN_NS = 5_000_000_000  # where the command itself names no earlier time
 HEARTBEAT_S = 0.05
+GIVE_UP_NS = ANSWER_WITHIN_NS - 100_000_000  # two beats sooner, so that the answer is there in time
 
 Result = TypeVar("Result")
 Reply = Callable[[Any], None]  # called once, with an outcome (or a query's result), or with a Refused
@@ -92,7 +94,8 @@ class Sequencer:
         self.on_failure = on_failure
         self.clock = clock
         self.monotonic = monotonic
-        self.pending_limit = pending_limit
+        self.admission = Admission(pending_limit)
+        self.narrow = False  # not everything may come in: the one flag that the order path tests
         self.loop = asyncio.get_running_loop()
         self.seq = journal.last_seq
         self.time_ns = journal.last_time_ns
@@ -119,8 +122,8 @@ class Sequencer:
         """The time of what arrives now; what was to end before it has ended. Refused where nothing is taken in."""
         if self.stopped:
             self.require_running()
-        if len(self.pending) + len(self.in_flight) - self.queries >= self.pending_limit:
-            raise overloaded("Too many commands wait for the disk", pending_limit=self.pending_limit)
+        if len(self.pending) + len(self.in_flight) - self.queries >= self.admission.orders_limit:
+            self.narrow = True
         now_ns = self.clock()
         if now_ns < self.time_ns:
             now_ns = self.time_ns
@@ -134,17 +137,26 @@ class Sequencer:
 
     def enter(self, now_ns: int, command: Command, reply: Reply, valid_until_ns: int | None) -> Waiting:
         """Submit at a moment that was taken in this turn of the loop: what arrives together shares one."""
-        if self.stopped:
-            self.require_running()
+        if self.narrow:
+            self.admit(command)
         if valid_until_ns is None:
-            return self.apply(now_ns, command, reply, self.beat_ns + ANSWER_WITHIN_NS)
+            return self.apply(now_ns, command, reply, self.beat_ns + GIVE_UP_NS)
         left_ns = valid_until_ns - self.clock()
         if left_ns <= 0 and not self.is_retry(command):
             raise timed_out("gateway", "not_executed", ANSWER_WITHIN_NS)
         within_ns = min(max(left_ns, 1), ANSWER_WITHIN_NS)
-        waiting = self.apply(now_ns, command, reply, self.monotonic() + within_ns)
+        waiting = self.apply(now_ns, command, reply, self.monotonic() + min(within_ns, GIVE_UP_NS))
         waiting.within_ns = within_ns
         return waiting
+
+    def admit(self, command: Command) -> None:
+        """Refused where a command may not come in now."""
+        self.require_running()
+        self.admission.admit(command, self.is_retry(command), self.waiting())
+
+    def waiting(self) -> int:
+        """How many commands wait for the disk."""
+        return len(self.pending) + len(self.in_flight) - self.queries
 
     def is_retry(self, command: Command) -> bool:
         return isinstance(command, NewOrder) and self.exchange.is_known(command.account, command.client_order_id)
@@ -185,7 +197,7 @@ class Sequencer:
             raise overloaded("Too many queries wait for the disk", limit=QUERIES_LIMIT)
         else:
             self.queries += 1
-            batch.append(Waiting(0, 0, [], answer, reply, self.beat_ns + ANSWER_WITHIN_NS))
+            batch.append(Waiting(0, 0, [], answer, reply, self.beat_ns + GIVE_UP_NS))
 
     def commit(self) -> None:
         if not self.stopped:
@@ -239,6 +251,8 @@ class Sequencer:
         now_ns = self.now_ns()
         if now_ns >= self.exchange.next_expiry_ns:
             self.apply(now_ns, AdvanceTime(), ignore, 0)
+        self.admission.breaker.beat(self.in_flight[0].seq if self.in_flight else 0)
+        self.narrow = self.admission.is_narrow(self.waiting())
         self.beat_ns = monotonic_ns = self.monotonic()
         for waiting in (*self.in_flight, *self.pending):
             if 0 < waiting.deadline_ns <= monotonic_ns:
@@ -249,7 +263,7 @@ class Sequencer:
         """End: nobody can say any more what is durable."""
         reference = support_reference()
         log.critical("engine_failed", reference=reference)
-        self.stopped = True
+        self.stopped = self.narrow = True
         try:
             for waiting in (*self.untold, *self.in_flight, *self.pending):
                 waiting.reply(failed("settlement", "unknown", reference))
@@ -273,7 +287,7 @@ class Sequencer:
     async def close(self) -> None:
         """Finish what has been accepted, then take nothing more."""
         await self.idle.wait()
-        self.stopped = True
+        self.stopped = self.narrow = True
         self.heartbeat.cancel()
 
 

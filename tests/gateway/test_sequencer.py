@@ -167,7 +167,7 @@ async def test_more_than_the_bound_of_waiting_commands_is_refused_and_changes_no
     synced: Venue, disk: StalledDisk
 ) -> None:
     _, key = await synced.stubs.register()
-    synced.gateway.sequencer.pending_limit = 3
+    synced.gateway.sequencer.admission.orders_limit = 3
     disk.stall()
     submit = synced.stubs.orders.SubmitOrder
     waiting = [asyncio.ensure_future(submit(order(quantity=1), metadata=key)) for _ in range(3)]
@@ -238,7 +238,7 @@ async def test_queries_that_wait_for_the_disk_are_bounded_and_keep_no_order_out(
 ) -> None:
     monkeypatch.setattr(sequencer, "QUERIES_LIMIT", 2)
     _, key = await synced.stubs.register()
-    synced.gateway.sequencer.pending_limit = 2
+    synced.gateway.sequencer.admission.orders_limit = 2
     disk.stall()
     first = asyncio.ensure_future(synced.stubs.orders.SubmitOrder(order(quantity=1), metadata=key))
     await disk.reached()
