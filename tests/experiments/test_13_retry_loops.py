@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import requests
 
 from outcry import AsyncClient, OutcomeUnknown, Unavailable
 from tests.documents import samples_000
@@ -71,13 +72,36 @@ async def accepted_and_bought(exchange: Exchange, key: str) -> tuple[Counter[str
     return accepted, filled
 
 
+class Heard(Requests):
+    """The document's `requests`, noting what the exchange says became of each order that it has not taken."""
+
+    def __init__(self, base_url: str, api_key: str) -> None:
+        super().__init__(base_url, api_key)
+        self.may_be_there: set[str] = set()
+
+    def request(self, method: str, url: str, *arguments: Any, **options: Any) -> requests.Response:  # type: ignore[override]
+        name = options["json"].get("client_order_id", "")
+        try:
+            response = super().request(method, url, *arguments, **options)
+            body = response.json()
+        except requests.RequestException:
+            self.may_be_there.add(name)
+            raise
+        if not body["success"] and body["error"]["details"]["outcome"] != "not_executed":
+            self.may_be_there.add(name)
+        return response
+
+
 async def run_of_the_document(exchange: Exchange, key: str, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The answers that document 000's loop gets for these orders; every fault there is has been met."""
+    """The answers that document 000's loop gets for these orders; every fault there is has been met, and what was
+    called not executed was not."""
     async with failing_rest(exchange) as (url, proxies):
-        with Requests(url, key) as requests:
-            submit = samples_000.error_handling_pattern(requests, AssertionError)
+        with Heard(url, key) as session:
+            submit = samples_000.error_handling_pattern(session, AssertionError)
             answers = [await asyncio.to_thread(submit, order, max_retries=TRIES) for order in orders]
         assert all(set(proxy.met) == set(Fault) for proxy in proxies)
+    duplicates = {answer["data"]["client_order_id"] for answer in answers if answer["data"]["duplicate"]}
+    assert duplicates <= session.may_be_there
     return answers
 
 
@@ -101,14 +125,19 @@ async def test_control_document_000_s_retry_loop_without_client_order_ids_gives_
 
 
 async def persistently(client: AsyncClient, client_order_id: str | None) -> None:
-    """Buy one, sending again what may not have arrived."""
+    """Buy one, sending again what may not have arrived. What the client calls not executed was not."""
+    may_be_there = False
     for attempt in range(TRIES):
         try:
-            await client.buy("AAPL", 1, 150, client_order_id=client_order_id, attempt=attempt, timeout_s=HANG_S)
-        except (OutcomeUnknown, Unavailable):
-            await asyncio.sleep(PAUSE_S)
+            order = await client.buy("AAPL", 1, 150, client_order_id=client_order_id, attempt=attempt, timeout_s=HANG_S)
+        except OutcomeUnknown:
+            may_be_there = True
+        except Unavailable:
+            pass
         else:
+            assert may_be_there or not order.duplicate
             return
+        await asyncio.sleep(PAUSE_S)
     raise AssertionError("no answer")
 
 
