@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
+from gateway import admission
 from gateway.disk import LocalDisk
 from gateway.journal import Durability
 from gateway.service import Gateway
@@ -100,3 +102,24 @@ async def test_scenario_7_a_failing_disk_is_an_internal_error_that_tells_nothing
         assert (error["details"]["stage"], error["details"]["outcome"]) == ("settlement", "unknown")
         assert error["details"]["support_reference"].startswith("ERR_")
         assert "secret" not in answer.text
+
+
+async def test_a_disk_that_lags_sheds_orders_with_503_and_a_time_to_come_back_and_no_cancels(bridge, disk, monkeypatch):
+    monkeypatch.setattr(admission, "LAG_BEATS", 2)
+    async with bridge() as client:
+        resting = (await client.post("/orders", json=ORDER)).json()["order_id"]
+        disk.runs.clear()
+        waiting = [asyncio.create_task(client.delete(f"/orders/{resting}"))]
+        shed = None
+        while shed is None:  # until the breaker is open, orders wait for the disk; each has the time of a few beats
+            order = asyncio.create_task(client.post("/orders", json={**ORDER, "client_order_id": str(len(waiting))}))
+            done, _ = await asyncio.wait({order}, timeout=0.1)
+            if done:
+                shed = order.result()
+            else:
+                waiting.append(order)
+        disk.runs.set()
+        assert (shed.status_code, shed.headers["Retry-After"]) == (503, "1")
+        error = models.RefusedResponse.model_validate(shed.json()).error
+        assert (error.code, error.details) == ("CIRCUIT_BREAKER_OPEN", {"retry_after": 1, "outcome": "not_executed"})
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
