@@ -110,13 +110,13 @@ class Breaker:
 
 
 class Admission:
-    """Judges what comes in while it is narrow. `reasons` may be added to: any of them keeps orders out."""
+    """Judges what comes in while it is narrow. Beside the breaker, any of `reasons` keeps orders out."""
 
-    def __init__(self, pending_limit: int) -> None:
+    def __init__(self, pending_limit: int, *reasons: Reason) -> None:
         self.pending_limit = pending_limit  # commands that wait for the disk
         self.orders_limit = pending_limit - pending_limit // CANCELS_SHARE  # above which no order is let in
         self.breaker = Breaker()
-        self.reasons: list[Reason] = [self.breaker]
+        self.reasons: list[Reason] = [self.breaker, *reasons]
 
     def is_narrow(self, waiting: int) -> bool:
         """Whether anything is kept out while `waiting` commands wait for the disk."""

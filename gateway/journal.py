@@ -259,8 +259,7 @@ class Journal:
             if self.durability is Durability.FSYNC:
                 file.sync()
             self.durable_seq, self.durable_time_ns = batch[-1].seq, batch[-1].time_ns
-            if file.room < self.ahead // 2:
-                self.allocate()
+            self.allocate()
         except Exception as error:  # not hidden: it is what every sender from now on is told
             self.error = error
         return self.error

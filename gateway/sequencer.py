@@ -26,13 +26,14 @@ from typing import Any, Protocol, TypeVar
 import structlog
 from msgspec import Struct
 
-from engine.commands import AdvanceTime, Command, NewOrder
+from engine.commands import AdvanceTime, CancelAll, Command, NewOrder
 from engine.events import Event
 from engine.exchange import Exchange
 from gateway.admission import Admission
 from gateway.event_log import EventLog, Record, private
 from gateway.journal import Journal
 from gateway.refusals import Refused, failed, overloaded, support_reference, timed_out, unavailable
+from gateway.space import Space
 
 PENDING_LIMIT = 50_000  # commands applied and not yet durable
 QUERIES_LIMIT = 2_000  # answers that wait for the commit of what they show
@@ -94,7 +95,8 @@ class Sequencer:
         self.on_failure = on_failure
         self.clock = clock
         self.monotonic = monotonic
-        self.admission = Admission(pending_limit)
+        self.space = Space(journal, event_log)
+        self.admission = Admission(pending_limit, self.space)
         self.narrow = False  # not everything may come in: the one flag that the order path tests
         self.loop = asyncio.get_running_loop()
         self.seq = journal.last_seq
@@ -105,6 +107,7 @@ class Sequencer:
         self.queries = 0  # among the pending and those in flight
         self.beat_ns = monotonic()
         self.committing = False
+        self.searching = False  # for space on the disk
         self.stopped = False
         self.idle = asyncio.Event()
         self.idle.set()
@@ -152,7 +155,14 @@ class Sequencer:
     def admit(self, command: Command) -> None:
         """Refused where a command may not come in now."""
         self.require_running()
-        self.admission.admit(command, self.is_retry(command), self.waiting())
+        waiting = self.waiting()
+        self.admission.admit(command, self.is_retry(command), waiting)
+        self.space.reserve(waiting + self.closings(command))
+
+    def closings(self, command: Command) -> int:
+        """How many orders a command may close."""
+        owner = self.exchange.accounts.get(command.account) if isinstance(command, CancelAll) else None
+        return 1 if owner is None else len(owner.resting)
 
     def waiting(self) -> int:
         """How many commands wait for the disk."""
@@ -252,12 +262,28 @@ class Sequencer:
         if now_ns >= self.exchange.next_expiry_ns:
             self.apply(now_ns, AdvanceTime(), ignore, 0)
         self.admission.breaker.beat(self.in_flight[0].seq if self.in_flight else 0)
+        self.look_for_space()
         self.narrow = self.admission.is_narrow(self.waiting())
         self.beat_ns = monotonic_ns = self.monotonic()
         for waiting in (*self.in_flight, *self.pending):
             if 0 < waiting.deadline_ns <= monotonic_ns:
                 waiting.reply(timed_out("settlement", "unknown", waiting.within_ns))
                 waiting.reply, waiting.deadline_ns = ignore, 0
+
+    def look_for_space(self) -> None:
+        """Where the disk was full, whether it still is."""
+        try:
+            if self.event_log.is_short:
+                self.event_log.find_room()
+        except OSError as problem:
+            self.event_log_failed(problem)
+        if self.journal.is_short and not self.searching:
+            self.searching = True
+            self.journal.find_room(self.space_found)
+
+    def space_found(self, error: BaseException | None) -> None:
+        """Whether or not: what went wrong is told to the next commit."""
+        self.searching = False
 
     def fail(self) -> None:
         """End: nobody can say any more what is durable."""

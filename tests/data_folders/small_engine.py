@@ -9,9 +9,14 @@ from gateway.journal import Journal
 SEGMENT_BYTES = 16_000
 AHEAD_BYTES = 32_000
 
-if __name__ == "__main__":
+
+def run(segment_bytes: int, ahead: int) -> None:
     for kind in (Journal, EventLog):
         defaults = kind.open.__func__.__kwdefaults__  # type: ignore[attr-defined]
-        defaults |= {"segment_bytes": SEGMENT_BYTES, "ahead": AHEAD_BYTES}
-    event_log.SEGMENT_BYTES = SEGMENT_BYTES
+        defaults |= {"segment_bytes": segment_bytes, "ahead": ahead}
+    event_log.SEGMENT_BYTES = segment_bytes
     __main__.main()
+
+
+if __name__ == "__main__":
+    run(SEGMENT_BYTES, AHEAD_BYTES)
