@@ -31,7 +31,7 @@ from msgspec import Struct
 from engine.commands import Command
 from gateway import manifest
 from gateway.append_file import AHEAD_BYTES, AppendFile
-from gateway.disk import DRAFT, LOCAL_DISK, Disk, is_full, read_all
+from gateway.disk import DRAFT, LOCAL_DISK, Disk, is_full, read_all, write_all
 from gateway.frames import HEADER_BYTES, Header, frame_bytes, header_bytes, new_header
 from gateway.manifest import Manifest, Sealed
 from gateway.segments import (
@@ -114,7 +114,8 @@ class Journal:
         self.last_time_ns = 0
         self.durable_seq = 0  # the last command that was committed
         self.durable_time_ns = 0
-        self.torn_bytes = 0  # cut off by `open`
+        self.torn_bytes = 0  # cut off by `prepare`
+        self.prepare_file: Callable[[], None] = lambda: self.start_segment(self.last_seq + 1)
         self.error: BaseException | None = None
         self.is_short = False
         self.buffer: list[Entry] = []
@@ -128,18 +129,22 @@ class Journal:
         segment_bytes: int = SEGMENT_BYTES,
         ahead: int = AHEAD_BYTES,
         after_seq: int = 0,
+        prepared: bool = True,
         disk: Disk | None = None,
         worker: Worker | None = None,
     ) -> Journal:
         """Find what is there, and make it ready to be appended to. JournalDamaged, JournalTooNew or OSError.
 
         Every command after `after_seq` must be there; the state that those before it led to is known otherwise.
+        Where others may know of later ones, nothing is `prepared`, and so nothing cut off, before they were asked.
         """
         disk = disk or LOCAL_DISK
         worker = worker or (CommitThread() if durability is Durability.FSYNC else Inline())
         journal = cls(directory, durability, segment_bytes, ahead, disk, worker)
         try:
             journal.find(after_seq)
+            if prepared:
+                journal.prepare()
         except BaseException:
             worker.close()
             raise
@@ -157,11 +162,7 @@ class Journal:
         self.last_seq = self.first_seq - 1
         for name in names:
             self.look(self.directory / name, known, is_last=name == names[-1])
-        if not hasattr(self, "file"):
-            self.start_segment(self.last_seq + 1)
         self.durable_seq, self.durable_time_ns = self.last_seq, self.last_time_ns
-        self.file.allocate()
-        self.is_short = self.file.is_short
 
     def names(self, known: Manifest | None) -> list[str]:
         """The segments there are. What was being deleted, or about to be made, goes."""
@@ -185,32 +186,42 @@ class Journal:
         data = read_all(self.disk, path)
         segment = read_segment(path, data, self.last_time_ns, is_last=is_last)
         if segment is None:
-            self.drop(path, len(data))
+            self.prepare_file = lambda: self.begin_again(path, len(data))
         elif is_last:
-            self.go_on(segment)
+            self.last_seq, self.last_time_ns = segment.last_seq, segment.last_time_ns
+            self.prepare_file = lambda: self.go_on(segment, data)
         else:
             self.keep(segment.sealed())
+
+    def prepare(self) -> None:
+        """Cut off what was torn, and be ready to be appended to. OSError."""
+        self.prepare_file()
+        self.file.allocate()
+        self.is_short = self.file.is_short
 
     def keep(self, sealed: Sealed) -> None:
         self.sealed.append(sealed)
         self.last_seq, self.last_time_ns = sealed.last_seq, sealed.last_time_ns
 
-    def go_on(self, segment: Segment) -> None:
+    def go_on(self, segment: Segment, data: bytes) -> None:
         """Append to the last segment, behind its last whole batch."""
         self.file, self.header = AppendFile(self.disk, segment.path, ahead=self.ahead), segment.header
         if segment.torn:
             self.torn_bytes = segment.torn
             log.warning("journal_tail_dropped", path=str(segment.path), offset=segment.end, bytes=segment.torn)
         self.file.cut(segment.end)
-        self.last_seq, self.last_time_ns = segment.last_seq, segment.last_time_ns
-        # What is about to be replayed, and shown, may be the kernel's only so far: make it the disk's.
-        self.settle(self.file)
+        # What is about to be replayed, and shown, may be the kernel's only so far: make it the disk's. It is written
+        # again, because after a sync that failed the kernel holds for synced what is not.
+        if self.durability is Durability.FSYNC:
+            write_all(self.disk, self.file.fd, data[segment.last_write : segment.end], segment.last_write)
+            self.settle(self.file)
 
-    def drop(self, path: Path, size: int) -> None:
-        """Remove a segment whose making was interrupted; it holds no batch."""
+    def begin_again(self, path: Path, size: int) -> None:
+        """Make a segment whose making was interrupted; it holds no batch."""
         self.torn_bytes = size
         log.warning("journal_tail_dropped", path=str(path), offset=0, bytes=size)
         self.disk.remove(path)
+        self.start_segment(self.last_seq + 1)
 
     def replay(self, after_seq: int = 0) -> Iterator[Entry]:
         """Everything after a command that is in the journal, one segment in memory at a time.

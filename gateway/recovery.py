@@ -58,13 +58,15 @@ def recover(data: Path, durability: Durability, *, disk: Disk = LOCAL_DISK, work
     """
     folder = data / snapshots.FOLDER
     seqs = snapshot_seqs(disk, folder)
+    after_seq = max(seqs, default=0)
     journal = Journal.open(
-        data / "journal", durability=durability, after_seq=max(seqs, default=0), disk=disk, worker=worker
+        data / "journal", durability=durability, after_seq=after_seq, prepared=False, disk=disk, worker=worker
     )
     strict = durability is Durability.FSYNC
     oldest = 0 if journal.first_seq == 1 else min((seq for seq in seqs if seq + 1 >= journal.first_seq), default=0)
     event_log = EventLog.open(data / "events", journal.last_seq, strict=strict, replay_after=oldest, disk=disk)
     start, exchange = starting_point(disk, folder, seqs, journal, event_log)
+    journal.prepare()
     event_log.begin(start, ((account.account_id, account.number) for account in exchange.accounts.values()))
     replay(exchange, journal, event_log, start)
     return Recovered(exchange, journal, event_log, start)

@@ -64,7 +64,8 @@ DECODER = msgspec.msgpack.Decoder(list[Entry])
 
 class Segment(Struct):
     """What is in one file that was read: its last command (the one before its first, where it holds none), and `end`,
-    the offset after its last whole frame. `torn` bytes behind that are no batch."""
+    the offset after its last whole frame. `torn` bytes behind that are no batch. `last_write` is the offset from which
+    on everything was written at once: the last frame, or the header."""
 
     path: Path
     header: Header
@@ -72,6 +73,7 @@ class Segment(Struct):
     last_time_ns: int
     end: int
     torn: int = 0
+    last_write: int = 0
 
     def sealed(self) -> Sealed:
         return Sealed(self.header.first_seq, self.last_seq, self.last_time_ns, self.end)
@@ -105,6 +107,7 @@ def read_segment(path: Path, data: bytes, last_time_ns: int, *, is_last: bool) -
             raise JournalDamaged(path, segment.end, why)
         segment.last_seq, segment.end = frame.last_seq, frame.end
     if frame is not None:
+        segment.last_write = frame.offset
         segment.last_time_ns = entries(path, frame)[-1].time_ns
     if data[segment.end :].strip(b"\0"):
         segment.torn = len(data) - segment.end

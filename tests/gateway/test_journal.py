@@ -257,11 +257,11 @@ async def test_a_new_segment_and_its_name_are_on_the_disk_before_a_batch_is(tmp_
     assert disk.calls == [*header, *manifest, *batch]
 
 
-async def test_what_a_killed_engine_left_is_synced_before_it_is_shown(tmp_path: Path) -> None:
+async def test_what_a_killed_engine_left_is_written_again_and_synced_before_it_is_shown(tmp_path: Path) -> None:
     make_journal(tmp_path, [2])
     disk = StalledDisk()
     journal = Journal.open(tmp_path, durability=Durability.FSYNC, disk=disk)
-    assert disk.calls == ["sync", "sync"]
+    assert disk.calls == ["write", "sync", "sync"]
     journal.close()
 
 

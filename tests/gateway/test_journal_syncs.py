@@ -1,0 +1,51 @@
+"""Syncs that fail, and files that must not be changed before everybody who knows of them has been asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from gateway.disk import LOCAL_DISK
+from gateway.event_log import EventLog, JournalBehind, Record
+from gateway.journal import Durability, Inline, Journal
+from gateway.recovery import recover
+from tests.gateway.journals import make_journal, write_batches
+from tests.simulation.disk import SimulatedDisk
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_batch_that_a_start_shows_after_its_sync_had_failed_survives_a_loss_of_power(seed: int) -> None:
+    """After a failed sync the kernel holds what it lost for clean: the next sync succeeds, and does nothing for it."""
+    disk = SimulatedDisk(Random(seed))
+
+    def opened() -> Journal:
+        return Journal.open(Path("/journal"), durability=Durability.FSYNC, ahead=0, disk=disk, worker=Inline())
+
+    assert write_batches(opened(), [10]) == [None]
+    disk.kill()
+    disk.fails_in["sync"] = 2  # the two of the start succeed
+    journal = opened()
+    assert [type(report) for report in write_batches(journal, [10])] == [OSError]
+
+    disk.kill()
+    journal = opened()
+    assert journal.last_seq == 20
+    assert write_batches(journal, [10]) == [None]
+    disk.cut_power()
+    assert opened().last_seq == 30
+
+
+def test_a_start_that_misses_what_the_event_log_tells_of_cuts_nothing_off(tmp_path: Path) -> None:
+    (path,) = make_journal(tmp_path / "journal", [2, 3])
+    event_log = EventLog.open(tmp_path / "events", 5)
+    event_log.append([Record(seq, 0, []) for seq in range(1, 6)])
+    event_log.close()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(JournalBehind):
+            recover(tmp_path, Durability.FSYNC, disk=LOCAL_DISK)
+        assert path.read_bytes() == content
