@@ -23,7 +23,14 @@ BATCH = 7  # commands
 class Recorder(Pair):
     """A random flow, journalled as it is applied."""
 
-    def __init__(self, data: Path, *, segment_bytes: int, snapshots_after: Sequence[int]) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        segment_bytes: int,
+        snapshots_after: Sequence[int],
+        opening: Sequence[Command] | None = None,
+    ) -> None:
         super().__init__()
         self.data = data
         self.exchange = Exchange()
@@ -31,7 +38,7 @@ class Recorder(Pair):
         self.event_log = EventLog.open(data / "events", 0)
         self.snapshots_after = snapshots_after
         self.now = TIME_NS
-        for command in opened(HOLDERS):
+        for command in opening or opened(HOLDERS):
             self.record(command)
 
     def apply(self, command: Command) -> list[Event]:
