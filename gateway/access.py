@@ -80,5 +80,6 @@ class Access:
 
     def admit_registration(self, context: Context) -> None:
         """Count one registration against the address it comes from."""
-        words = "Too many registrations from this address"
-        self.registrations.take(self.origin(context), "registrations", self.registration, self.monotonic(), words)
+        origin, words = self.origin(context), "Too many registrations from this address"
+        left = self.registrations.take(origin, "registrations", self.registration, self.monotonic(), words)
+        context.set_trailing_metadata(left)

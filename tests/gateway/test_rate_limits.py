@@ -236,6 +236,16 @@ async def test_who_is_held_to_a_limit_is_told_what_is_left_with_every_answer_and
     assert await said(exchange.stubs.accounts.GetBalances(v1.GetBalancesRequest(), metadata=key)) == {}
 
 
+async def test_who_registers_is_told_how_often_the_address_may(tmp_path: Path) -> None:
+    async with venue(tmp_path / "data", registrations_per_minute=2) as running:
+        call = running.stubs.accounts.Register(v1.RegisterRequest(team_name="A"))
+        await call
+        assert rate_limits(await call.trailing_metadata()) == {
+            "ratelimit-policy": '"registrations";q=2;w=60',
+            "ratelimit": '"registrations";r=1;t=30',
+        }
+
+
 async def test_an_operator_s_change_of_the_rates_holds_from_then_on(exchange: Venue, clock: Clock) -> None:
     key = await limited(exchange, order_rate=(1, 60))
     submit = exchange.stubs.orders.SubmitOrder

@@ -61,6 +61,13 @@ def test_who_is_not_limited_is_told_of_no_limits(alice):
         assert not [name for name in answer.headers if name.lower().startswith("ratelimit")]
 
 
+def test_who_registers_is_told_how_often_the_address_may(venue):
+    answer = venue.http.post("/auth/register", json={"team_name": "A"})
+    assert answer.status_code == 200
+    assert answer.headers["RateLimit-Policy"] == '"registrations";q=600;w=60'
+    assert answer.headers["RateLimit"].startswith('"registrations";r=')
+
+
 def test_a_socket_that_may_not_ask_now_is_told_to_try_again_later(venue):
     trader = limited(venue, query_rate=RateLimit(1, 3_600))
     assert trader.call("GET", "/positions").status_code == 200
