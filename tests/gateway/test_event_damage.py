@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,10 +53,19 @@ def test_an_index_that_is_missing_or_damaged_is_made_again(written: Written) -> 
         assert path.read_bytes() == whole
 
 
+def numbers_at(seq: int, story: Story) -> list[tuple[int, int]]:
+    """The accounts' last numbers after this command."""
+    return [(account, sum(event.journal_seq <= seq for event in told)) for account, told in story.told.items()]
+
+
 def starts_until_it_is_mended(written: Written, replay_after: int) -> EventLog:
     """Start, and read everything; a reader that finds damage ends the process, and the next start knows where."""
     for _ in range(3):
         event_log = written.open(replay_after)
+        told = written.story.told.items()
+        event_log.begin(
+            replay_after, [(account, sum(e.journal_seq <= replay_after for e in es)) for account, es in told]
+        )
         event_log.append(written.records[event_log.last_seq :])
         try:
             assert has_no_hole(event_log, written.story)
@@ -95,7 +105,7 @@ def test_where_no_replay_reaches_the_damage_the_numbers_before_it_are_no_longer_
     path, following = written.segments[at], int(written.segments[at + 1].stem)
     for data in changed_copies(files[path]):
         put(path, data)
-        event_log = starts_until_it_is_mended(written, following - 1)
+        event_log = starts_until_it_is_mended(written, written.story.seq)
         assert int(event_log.segments[0].path.stem) in {following, 1}
         assert event_log.last_seq == written.story.seq
         event_log.close()
@@ -116,6 +126,38 @@ def test_damage_that_a_reader_finds_is_looked_for_at_the_next_start(written: Wri
     assert int(path.stem) <= event_log.last_seq < int(path.stem) + 10 < written.story.seq
     event_log.close()
     assert written.rebuilt()
+
+
+def test_a_segment_that_is_shorter_than_it_was_is_noticed_by_the_start(written: Written) -> None:
+    path = written.segments[2]
+    path.write_bytes(path.read_bytes()[:-1])
+    event_log = written.open()
+    assert event_log.last_seq < int(written.segments[-1].stem) + 10 < written.story.seq
+    event_log.close()
+
+
+@pytest.mark.parametrize("offset", [3, 50, 300])
+def test_damage_in_use_is_told_whatever_it_is(written: Written, offset: int) -> None:
+    for path in written.directory.glob("*.index"):
+        path.write_bytes(path.read_bytes()[:70])  # without chains: who reads must scan
+    event_log = written.open()
+    path = written.segments[1]
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(EventLogDamaged, match=path.name):
+        written.story.holds(event_log)
+    event_log.close()
+
+
+def test_what_was_cut_off_is_gone(written: Written, tmp_path: Path) -> None:
+    last_seq = int(written.segments[-1].stem)
+    event_log = open_log(written.directory, last_seq)
+    event_log.append([Record(event_log.last_seq + 1, 0, [])])
+    copy = tmp_path / "copy"
+    shutil.copytree(written.directory, copy)  # as a crash leaves it
+    event_log.close()
+    EventLog.open(copy, event_log.last_seq, strict=True, ahead=0).close()
 
 
 @pytest.mark.parametrize("journal_ends_in", [0, 2, -1])
