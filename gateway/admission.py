@@ -116,7 +116,7 @@ class Admission:
         self.pending_limit = pending_limit  # commands that wait for the disk
         self.orders_limit = pending_limit - pending_limit // CANCELS_SHARE  # above which no order is let in
         self.breaker = Breaker()
-        self.reasons: list[Reason] = [self.breaker, *reasons]
+        self.reasons: list[Reason] = [*reasons, self.breaker]  # the breaker last: what others keep out was no trial
 
     def is_narrow(self, waiting: int) -> bool:
         """Whether anything is kept out while `waiting` commands wait for the disk."""

@@ -151,13 +151,15 @@ def test_any_reason_keeps_orders_out_and_none_keeps_cancels() -> None:
         def admit(self) -> None:
             raise Refused(v1.SERVICE_UNAVAILABLE, "No room")
 
-    admission = Admission(100)
-    admission.reasons.append(Full())
+    admission = Admission(100, Full())
+    beats(admission.breaker, LAG_BEATS + 1, batch=1)
+    assert beats(admission.breaker, 1, batch=0) is State.HALF_OPEN
     assert admission.is_narrow(0)
     admission.admit(CancelAll(1), False, 0)
     with pytest.raises(Refused) as refused:
         admission.admit(ORDER, False, 0)
     assert refused.value.reason == v1.SERVICE_UNAVAILABLE
+    assert beats(admission.breaker, PROOF_BEATS, batch=0) is State.HALF_OPEN  # what was kept out was no trial
 
 
 # The whole of it
