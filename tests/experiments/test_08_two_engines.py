@@ -51,7 +51,9 @@ async def test_a_second_engine_is_refused_clearly_and_the_first_goes_on(tmp_path
     assert (report.fault, report.orders, report.torn) == (None, 10, [])
 
 
-@pytest.mark.parametrize("stale", [None, b"", b"1\n", b"12345678\n", b"\xff" * 100], ids=["own", "empty", "init", "gone", "garbage"])
+@pytest.mark.parametrize(
+    "stale", [None, b"", b"1\n", b"12345678\n", b"\xff" * 100], ids=["own", "empty", "init", "gone", "garbage"]
+)
 async def test_a_stale_lock_stops_nobody(tmp_path: Path, stale: bytes | None) -> None:
     """Left behind by an engine that was killed, or by who knows what; the process it names may well be alive."""
     data = tmp_path / "data"
