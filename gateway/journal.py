@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import StrEnum
 from errno import ENOSPC
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
@@ -41,7 +42,7 @@ from gateway.segments import (
     Entry,
     JournalDamaged,
     Segment,
-    commands,
+    batches,
     first_seq_of,
     read_segment,
     segment_name,
@@ -228,12 +229,15 @@ class Journal:
 
         To be used before the first append. JournalDamaged.
         """
+        return chain.from_iterable(self.batches(after_seq))
+
+    def batches(self, after_seq: int) -> Iterator[list[Entry]]:
         last = Sealed(self.header.first_seq, self.last_seq, self.last_time_ns, self.file.end)
         for segment in (*self.sealed, last):
             if segment.last_seq > after_seq:
                 path = self.directory / segment_name(segment.first_seq)
                 data = read_all(self.disk, path)
-                yield from commands(path, data, after_seq, segment.end)
+                yield from batches(path, data, after_seq, segment.end)
 
     # What is added
 

@@ -144,13 +144,15 @@ def entries(path: Path, frame: Frame) -> list[Entry]:
         batch = DECODER.decode(frame.payload)
     except msgspec.MsgspecError as problem:
         raise JournalDamaged(path, frame.offset, f"the batch holds what is no command: {problem}") from None
-    if [entry.seq for entry in batch] != list(range(frame.first_seq, frame.last_seq + 1)):
+    first_seq, last_seq = frame.first_seq, frame.last_seq
+    if len(batch) != last_seq - first_seq + 1 or (batch[0].seq, batch[-1].seq) != (first_seq, last_seq):
         raise JournalDamaged(path, frame.offset, "the batch holds other commands than its header says")
     return batch
 
 
-def commands(path: Path, data: bytes, after_seq: int, end: int) -> Iterator[Entry]:
-    """The commands after `after_seq` in a segment whose batches reach to `end`. JournalDamaged where they do not."""
+def batches(path: Path, data: bytes, after_seq: int, end: int) -> Iterator[list[Entry]]:
+    """The commands after `after_seq` in a segment that reaches to `end`, batch by batch. JournalDamaged where it does
+    not."""
     header = segment_header(path, data)
     if header is None:
         raise JournalDamaged(path, 0, "the header is not whole")
@@ -158,7 +160,8 @@ def commands(path: Path, data: bytes, after_seq: int, end: int) -> Iterator[Entr
     for frame in frames(data[:end], offset, header.seed):
         offset = frame.end
         if frame.last_seq > after_seq:
-            yield from (entry for entry in entries(path, frame) if entry.seq > after_seq)
+            batch = entries(path, frame)
+            yield batch if frame.first_seq > after_seq else [entry for entry in batch if entry.seq > after_seq]
     if offset != end:
         raise JournalDamaged(path, offset, "no whole batch, where there was one")
 
