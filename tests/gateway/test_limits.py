@@ -59,7 +59,7 @@ async def test_calls_beyond_the_limit_are_refused_and_the_others_go_on(
 
 async def test_no_word_of_a_request_is_longer_than_its_bound(exchange: Venue) -> None:
     _, key = await exchange.stubs.register()
-    before, journal = await exchange.digest(), exchange.gateway.journal.segments[-1].end
+    before, journal = await exchange.digest(), exchange.gateway.journal.file.end
     long, by = "x" * 129, exchange.operator
     accounts, operations, orders = exchange.stubs.accounts, exchange.stubs.operations, exchange.stubs.orders
     listing = {"instrument_id": "X", "tick_size": 10**7, "lot_size": 10**9, "quote_asset": "USD"}
@@ -86,7 +86,7 @@ async def test_no_word_of_a_request_is_longer_than_its_bound(exchange: Venue) ->
     ]
     assert {await code_of(call) for call in calls} == {CODE.INVALID_ARGUMENT}
     assert await exchange.digest() == before
-    assert exchange.gateway.journal.segments[-1].end == journal
+    assert exchange.gateway.journal.file.end == journal
 
 
 async def session(exchange: Venue, key: list[tuple[str, str]], *instructions: v1.Instruction) -> v1.Results:
