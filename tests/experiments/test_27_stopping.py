@@ -31,7 +31,7 @@ CALLERS = 8
 SESSIONS = 4
 AHEAD = 3  # batches of a session that wait for their answer
 BATCH = 5
-ENOUGH = 300  # orders acknowledged before it stops
+ENOUGH = 200  # orders acknowledged before it stops
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 

@@ -16,7 +16,7 @@ from tests.experiments.exchanges import HANG_S
 from tests.venues import until
 
 BOTS = 8
-ENOUGH = 100  # orders acknowledged before it stops
+ENOUGH = 50  # orders acknowledged before it stops
 SERVICE_RESTART = 1012
 
 
