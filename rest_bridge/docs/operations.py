@@ -27,7 +27,9 @@ DESCRIPTIONS = {
     503: "The exchange is away or overloaded; `Retry-After` says when to come back",
     504: "No outcome within the time limit",
 }
+UNKNOWN_PARAMETER = examples.failure("INVALID_REQUEST", "…", {"field": "status"})
 ANY: Errors = {
+    400: {"parameter": UNKNOWN_PARAMETER},
     401: {"no key": examples.NO_KEY},
     429: {"too many": examples.RATE_LIMITED},
     500: {"system error": examples.INTERNAL},
@@ -48,7 +50,6 @@ SUBMISSION_ERRORS: Errors = {
 CANCEL_ERRORS: Errors = {**WITH_BODY, 400: {"already filled": examples.CANCEL_FAILED}}
 REPLACE_ERRORS: Errors = {**WITH_BODY, 400: {"already filled": examples.REPLACE_FAILED, "not JSON": examples.NOT_JSON}}
 FIND_ERRORS: Errors = {**ANY, 404: {"no such order": examples.NO_ORDER}}
-LIST_ERRORS: Errors = {**ANY, 400: {"parameter": examples.failure("INVALID_REQUEST", "…", {"field": "status"})}}
 REGISTER_ERRORS: Errors = {
     **{status: ANY[status] for status in (500, 503, 504)},
     400: {"not JSON": examples.NOT_JSON},
@@ -124,7 +125,7 @@ LISTING = (
     "The account's orders",
     models.ApiResponse[models.Orders],
     {"open orders": examples.OPEN_ORDERS},
-    LIST_ERRORS,
+    ANY,
 )
 FINDING = ("One order", models.ApiResponse[models.OrderDetail], {"an order": examples.ONE_ORDER}, FIND_ERRORS)
 
