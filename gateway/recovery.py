@@ -13,6 +13,7 @@ over for an older one, and in the end for the whole journal.
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +69,10 @@ def recover(data: Path, durability: Durability, *, disk: Disk = LOCAL_DISK, work
     start, exchange = starting_point(disk, folder, seqs, journal, event_log)
     journal.prepare()
     event_log.begin(start, ((account.account_id, account.number) for account in exchange.accounts.values()))
+    begun = time.process_time()
     replay(exchange, journal, event_log, start)
+    seconds = round(time.process_time() - begun, 3)
+    log.info("recovered", snapshot_seq=start, replayed=journal.last_seq - start, seconds=seconds)
     return Recovered(exchange, journal, event_log, start)
 
 

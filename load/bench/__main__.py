@@ -1,8 +1,8 @@
-"""`python -m load.bench`: time the engine alone, its snapshots, the Session, a unary order, the transports with a floor
-and gRPC C++ beside them, and the recorded day.
+"""`python -m load.bench`: time the engine alone, its snapshots, starts, the Session, a unary order, the transports
+with a floor and gRPC C++ beside them, and the recorded day.
 
 Takes a few minutes. Nothing here fails because something is slow: a goal that is missed is shown as missed. Name
-parts (`engine`, `snapshot`, `session`, `unary`, `wire`, `day`) to run only those.
+parts (`engine`, `snapshot`, `recovery`, `session`, `unary`, `wire`, `day`) to run only those.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable
 from rich.console import Console
 from rich.table import Table
 
-from load.bench import engine_alone, real_day, session_stream, snapshots, unary, wire
+from load.bench import engine_alone, real_day, recovery, session_stream, snapshots, unary, wire
 from load.bench.figures import Figure, Skipped, machine
 
 PARTS: dict[str, Callable[[], Iterable[Figure | Skipped]]] = {
     "engine": engine_alone.figures,
     "snapshot": snapshots.figures,
+    "recovery": recovery.figures,
     "session": session_stream.figures,
     "unary": unary.figures,
     "wire": wire.figures,
