@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup run test lint load bench soak proto clean
+.PHONY: help setup run test lint load bench soak torture proto clean
 
 help:
 	@echo 'make run    set up, and run the exchange with a live demo market'
@@ -13,6 +13,7 @@ help:
 	@echo 'make load   100 Locust users for a minute against a fresh exchange'
 	@echo 'make bench  time the engine, the Session stream, and the transports beside others'
 	@echo 'make soak   ten minutes of calls, streams, cancels and reconnects, with every answer checked'
+	@echo 'make torture  thousands of simulated lives of the exchange, each with its own crashes and failing disks'
 	@echo 'make proto  generate the gRPC stubs again'
 	@echo 'make clean  remove what set-up made (the data folder stays)'
 
@@ -45,6 +46,9 @@ bench: setup
 
 soak: setup
 	@$(BIN)/python -m load.soak
+
+torture: setup
+	@$(BIN)/python -m tests.simulation --seeds 5000
 
 proto: setup
 	@$(BIN)/python protos/generate.py

@@ -125,6 +125,8 @@ class EventLog:
         if strict and beyond is not None:
             raise JournalBehind(beyond.path, beyond.beyond, last_seq)
         event_log.keep([segment for segment in found if segment.first_seq <= last_seq + 1], replay_after)
+        if beyond is not None:
+            event_log.settle()
         return event_log
 
     # What is there
@@ -145,6 +147,11 @@ class EventLog:
             self.resume(run)
         else:
             self.start(1, array("Q"))
+
+    def settle(self) -> None:
+        """Let no loss of power bring back what was cut off: other commands will have its place in the journal."""
+        self.growing.file.sync()
+        self.disk.sync_directory(self.directory)
 
     def begins_whole(self, segment: Found) -> bool:
         """Whether it can be told which numbers are before it; if not, it is not usable."""

@@ -136,8 +136,8 @@ class Journal:
     ) -> Journal:
         """Find what is there, and make it ready to be appended to. JournalDamaged, JournalTooNew or OSError.
 
-        Every command after `after_seq` must be there; the state that those before it led to is known otherwise.
-        Where others may know of later ones, nothing is `prepared`, and so nothing cut off, before they were asked.
+        Every command after `after_seq` must be there; the state that those before it led to is known otherwise. Where
+        others may know of later ones, nothing is `prepared`, and so nothing cut off, before they were asked.
         """
         disk = disk or LOCAL_DISK
         worker = worker or (CommitThread() if durability is Durability.FSYNC else Inline())
@@ -158,8 +158,8 @@ class Journal:
         names = self.names(known)
         self.first_seq = first_seq_of(names[0]) if names else after_seq + 1
         if self.first_seq > after_seq + 1:
-            path = self.directory / names[0]
-            raise JournalDamaged(path, 0, f"a segment that starts with command {after_seq + 1} is missing")
+            why = f"a segment that starts with command {after_seq + 1} is missing"
+            raise JournalDamaged(self.directory / names[0], 0, why)
         self.last_seq = self.first_seq - 1
         for name in names:
             self.look(self.directory / name, known, is_last=name == names[-1])
@@ -211,9 +211,7 @@ class Journal:
             self.torn_bytes = segment.torn
             log.warning("journal_tail_dropped", path=str(segment.path), offset=segment.end, bytes=segment.torn)
         self.file.cut(segment.end)
-        # What is about to be replayed, and shown, may be the kernel's only so far: make it the disk's. It is written
-        # again, because after a sync that failed the kernel holds for synced what is not.
-        if self.durability is Durability.FSYNC:
+        if self.durability is Durability.FSYNC:  # again: after a failed sync the kernel takes for synced what is not
             write_all(self.disk, self.file.fd, data[segment.last_write : segment.end], segment.last_write)
             self.settle(self.file)
 
@@ -236,8 +234,7 @@ class Journal:
         for segment in (*self.sealed, last):
             if segment.last_seq > after_seq:
                 path = self.directory / segment_name(segment.first_seq)
-                data = read_all(self.disk, path)
-                yield from batches(path, data, after_seq, segment.end)
+                yield from batches(path, read_all(self.disk, path), after_seq, segment.end)
 
     # What is added
 

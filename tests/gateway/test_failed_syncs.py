@@ -1,4 +1,4 @@
-"""Syncs that fail, and files that must not be changed before everybody who knows of them has been asked."""
+"""What a start must do about files of which it is not known how much of them is on the disk."""
 
 from __future__ import annotations
 
@@ -49,3 +49,20 @@ def test_a_start_that_misses_what_the_event_log_tells_of_cuts_nothing_off(tmp_pa
         with pytest.raises(JournalBehind):
             recover(tmp_path, Durability.FSYNC, disk=LOCAL_DISK)
         assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_a_start_cut_off_the_event_log_does_not_come_back_with_a_loss_of_power(seed: int) -> None:
+    """Other commands have got its place in the journal by then."""
+    disk = SimulatedDisk(Random(seed))
+
+    def opened(last_seq: int) -> EventLog:
+        return EventLog.open(Path("/events"), last_seq, ahead=0, disk=disk)
+
+    opened(0).append([Record(1, 0, []), Record(2, 0, [])])
+    for file in (*disk.files(), *disk.folders.values()):
+        file.sync()
+    assert opened(2).last_seq == 2
+    assert opened(1).last_seq == 0  # both were in one frame
+    disk.cut_power()
+    assert opened(2).last_seq == 0

@@ -1,0 +1,40 @@
+"""The whole exchange, simulated: it keeps its promises whatever befalls it, and it is seen when it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.controls import CONTROLS
+from tests.simulation.plan import STEPS, write_plan
+from tests.simulation.verdict import command, play, shrink
+
+SEEDS = 320
+AT_ONCE = 20
+CONTROL_SEEDS = 60
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
+def test_every_promise_is_kept_over_crashes_lost_power_failing_disks_and_lost_messages(first: int) -> None:
+    for seed in range(first, first + AT_ONCE):
+        plan = write_plan(seed)
+        verdict = play(plan)
+        assert not verdict.broken, f"seed {seed}: {verdict.broken}\nplay it again: {command(plan, STEPS)}"
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_the_simulation_finds_that(name: str) -> None:
+    with CONTROLS[name]():
+        assert any(play(write_plan(seed)).broken for seed in range(CONTROL_SEEDS))
+
+
+def test_a_seed_is_played_the_same_way_again() -> None:
+    for seed in range(6):
+        assert play(write_plan(seed)).trace == play(write_plan(seed)).trace
+
+
+def test_a_plan_that_fails_is_cut_down_to_the_steps_that_it_takes() -> None:
+    plan = write_plan(1)
+    with CONTROLS["nothing is synced"]():
+        small = shrink(plan, play(plan).broken)
+        assert play(small).broken
+        assert len(small.steps) <= 2  # something must have been acknowledged, and then the power go
