@@ -27,14 +27,13 @@ from queue import SimpleQueue
 from typing import Protocol
 
 import structlog
-from msgspec import Struct
 
 from engine.commands import Command
 from gateway import manifest
 from gateway.append_file import AHEAD_BYTES, AppendFile
 from gateway.disk import DRAFT, LOCAL_DISK, Disk, is_full, read_all, write_all
 from gateway.frames import HEADER_BYTES, Header, frame_bytes, header_bytes, new_header
-from gateway.manifest import Manifest, Sealed
+from gateway.manifest import Manifest, Retention, Sealed
 from gateway.segments import (
     ENCODER,
     MAGIC,
@@ -61,25 +60,6 @@ class Durability(StrEnum):
 
     FSYNC = "fsync"
     WRITE = "write"
-
-
-class Retention(Struct, frozen=True):
-    """Which segments need not be kept: those wholly up to `until_seq`, the oldest first, as long as the journal is
-    larger than `size` bytes, or they end before `since_ns`. None: however large, however old."""
-
-    until_seq: int
-    size: int | None = None
-    since_ns: int | None = None
-
-    def superfluous(self, sealed: list[Sealed], rest: int) -> Iterator[Sealed]:
-        total = rest + sum(segment.end for segment in sealed)
-        for segment in sealed:
-            too_large = self.size is not None and total > self.size
-            too_old = self.since_ns is not None and segment.last_time_ns < self.since_ns
-            if segment.last_seq > self.until_seq or not (too_large or too_old):
-                return
-            total -= segment.end
-            yield segment
 
 
 class Worker(Protocol):

@@ -9,6 +9,7 @@ from the segments; only that some were deleted on purpose (`first_seq`) it alone
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -51,6 +52,25 @@ class Manifest(Struct, frozen=True):
                 return False
             following = segment.last_seq + 1
         return True
+
+
+class Retention(Struct, frozen=True):
+    """Which segments need not be kept: those wholly up to `until_seq`, the oldest first, as long as the journal is
+    larger than `size` bytes, or they end before `since_ns`. None: however large, however old."""
+
+    until_seq: int
+    size: int | None = None
+    since_ns: int | None = None
+
+    def superfluous(self, sealed: list[Sealed], rest: int) -> Iterator[Sealed]:
+        total = rest + sum(segment.end for segment in sealed)
+        for segment in sealed:
+            too_large = self.size is not None and total > self.size
+            too_old = self.since_ns is not None and segment.last_time_ns < self.since_ns
+            if segment.last_seq > self.until_seq or not (too_large or too_old):
+                return
+            total -= segment.end
+            yield segment
 
 
 def load(disk: Disk, directory: Path) -> Manifest | None:

@@ -21,7 +21,8 @@ from msgspec import Struct
 from gateway import snapshots
 from gateway.disk import Disk
 from gateway.event_log import EventLog
-from gateway.journal import Journal, Retention
+from gateway.journal import Journal
+from gateway.manifest import Retention
 
 KEPT_SNAPSHOTS = 2
 LOOK_S = 1.0

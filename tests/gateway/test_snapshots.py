@@ -14,7 +14,8 @@ from engine.exchange import Exchange
 from gateway import manifest, snapshots, snapshotter
 from gateway.disk import LOCAL_DISK
 from gateway.event_log import Numbered
-from gateway.journal import Durability, Journal, Retention
+from gateway.journal import Durability, Journal
+from gateway.manifest import Retention
 from gateway.recovery import Recovered, SnapshotAhead, recover
 from gateway.segments import JournalUnusable, segment_name
 from gateway.snapshots import SnapshotDamaged
