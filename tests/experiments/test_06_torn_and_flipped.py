@@ -101,6 +101,8 @@ def test_control_without_checksums_what_was_flipped_is_taken_for_true(
         if len(data) - offset < frames.FRAME_BYTES:
             return None
         length, first_seq, last_seq = frames.SPAN.unpack_from(data, offset + frames.LEAD.size)
+        if last_seq - first_seq > len(data):
+            return None  # else all of these numbers would be listed
         end = offset + frames.FRAME_BYTES + length
         payload = data[offset + frames.FRAME_BYTES : end]
         return frames.Frame(first_seq, last_seq, payload, end) if length and end <= len(data) else None
