@@ -13,7 +13,7 @@ help:
 	@echo 'make load   100 Locust users for a minute against a fresh exchange'
 	@echo 'make bench  time the engine, the Session stream, and the transports beside others'
 	@echo 'make soak   ten minutes of calls, streams, cancels and reconnects, with every answer checked'
-	@echo 'make torture  thousands of simulated lives of the exchange, each with its own crashes and failing disks'
+	@echo 'make torture  thousands of simulated lives with crashes and failing disks, and 200 kills of a real engine'
 	@echo 'make proto  generate the gRPC stubs again'
 	@echo 'make clean  remove what set-up made (the data folder stays)'
 
@@ -49,6 +49,8 @@ soak: setup
 
 torture: setup
 	@$(BIN)/python -m tests.simulation --seeds 5000
+	@$(BIN)/python -m tests.experiments.kills --kills 200
+	@$(BIN)/python -m tests.experiments.kills --kills 200 --forgetful
 
 proto: setup
 	@$(BIN)/python protos/generate.py

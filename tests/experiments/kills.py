@@ -126,9 +126,14 @@ def main() -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         experiment = Kills(Path(folder), seed, durability=chosen.durability, module=module)
-        crowd = asyncio.run(experiment.run(chosen.kills))
+        try:
+            crowd = asyncio.run(experiment.run(chosen.kills))
+        except AssertionError as problem:
+            print(f"after {experiment.kills} kills: {problem}")
+            sys.exit(not chosen.forgetful)  # the control is there to be found out
     took = time.monotonic() - begun
     print(f"{experiment.kills} kills, {len(crowd.results)} orders acknowledged, none lost, none twice, {took:.0f} s")
+    sys.exit(chosen.forgetful)
 
 
 if __name__ == "__main__":
