@@ -1,6 +1,6 @@
 """A TCP proxy that cuts connections in the middle of what the server says, after a number of bytes drawn from a seed.
 
-Most cuts come early, within a message or two; every tenth connection gets far enough to catch up with what was missed.
+Most cuts come early, within a message or two; some connections get far enough to catch up with what was missed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 CHUNK = 1 << 16
 SHORT = (6, 10)  # powers of two, in bytes
-LONG = (11, 15)
+LONG = (12, 16)
 
 
 class Cut(Exception):
@@ -20,12 +20,13 @@ class Cut(Exception):
 
 
 class Cutter:
-    """Listens on a free port and forwards to `target`, HOST:PORT. It cuts while it `is_sharp`."""
+    """Listens on a free port and forwards to `target`, HOST:PORT, while it `is_open`. It cuts while it `is_sharp`."""
 
-    def __init__(self, target: str, seed: int) -> None:
+    def __init__(self, target: str, seed: int, lasting: float) -> None:
         self.target = target
+        self.lasting = lasting  # the share of connections that get far
         self.random = random.Random(seed)
-        self.is_sharp = True
+        self.is_sharp = self.is_open = True
         self.cuts = 0
         self.connections: set[asyncio.Task[None]] = set()
         print(f"cutter before {target}: seed {seed}")
@@ -37,10 +38,15 @@ class Cutter:
 
     async def stop(self) -> None:
         self.server.close()
+        await self.shut()
+        await self.server.wait_closed()
+
+    async def shut(self) -> None:
+        """Drop all connections, and take no more while it is not open."""
+        self.is_open = False
         for connection in self.connections:
             connection.cancel()
         await asyncio.gather(*self.connections, return_exceptions=True)
-        await self.server.wait_closed()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -48,10 +54,12 @@ class Cutter:
         self.connections.add(task)
         ends = [writer]
         try:
+            if not self.is_open:
+                return
             host, _, port = self.target.rpartition(":")
             answers, server = await asyncio.open_connection(host, int(port))
             ends.append(server)
-            powers = SHORT if self.random.random() < 0.9 else LONG
+            powers = LONG if self.random.random() < self.lasting else SHORT
             told = asyncio.ensure_future(self.tell(answers, writer, int(2 ** self.random.uniform(*powers))))
             ways = [asyncio.ensure_future(forward(reader, server)), told]
             try:
@@ -87,8 +95,8 @@ async def forward(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def cutting(target: str, seed: int) -> AsyncIterator[Cutter]:
-    cutter = Cutter(target, seed)
+async def cutting(target: str, seed: int, *, lasting: float = 0.1) -> AsyncIterator[Cutter]:
+    cutter = Cutter(target, seed, lasting)
     await cutter.start()
     try:
         yield cutter
