@@ -160,6 +160,7 @@ TOO_LARGE = failure("PAYLOAD_TOO_LARGE", "The body is larger than 65536 bytes", 
 RATE_LIMITED = failure(
     "RATE_LIMIT_EXCEEDED", "Too many registrations from this address", {"limit": 600, "window": 60, "retry_after": 1}
 )
+NOWHERE = failure("NOT_FOUND", "There is nothing at …", {"path": "…"})
 AWAY = failure("SERVICE_UNAVAILABLE", "The exchange is not available", {"outcome": "not_executed"})
 
 

@@ -156,7 +156,7 @@ BOOK = document(
     "An order book",
     models.ApiResponse[models.Book],
     {"book": examples.BOOK},
-    {**ANY, 400: {"unknown instrument": examples.UNKNOWN_INSTRUMENT}},
+    {**ANY, 400: {"unknown instrument": examples.UNKNOWN_INSTRUMENT}, 404: {"a name of lines": examples.NOWHERE}},
     parameters=(INSTRUMENT_ID, DEPTH),
 )
 ORDERS_SUBMIT = document(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, MutableMapping
-from copy import deepcopy
+from copy import copy, deepcopy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -124,13 +124,16 @@ def requests(draw: st.DrawFn, operation: Operation) -> tuple[Case, int | None]:
     case: Case = draw(operation.as_strategy(mode))
     if mode is GenerationMode.POSITIVE:
         is_plain, fluency = draw(st.sampled_from([(True, 4)] * 4 + [(False, 4), (False, 2), (False, 0)]))
-        for part in (case.path_parameters, case.query, case.headers, case.body):
-            if isinstance(part, MutableMapping):
-                speak(draw, part, is_plain, fluency)
+        for part in ("path_parameters", "query", "headers", "body"):
+            content = getattr(case, part)
+            if isinstance(content, MutableMapping):
+                content = copy(content)  # what is generated may be generated again
+                speak(draw, content, is_plain, fluency)
+                setattr(case, part, content)
     if draw(st.integers(0, 7)) == 7:
-        case.query["nonsense"] = "1"
+        case.query = {**case.query, "nonsense": "1"}
     if draw(st.integers(0, 7)) == 7:
-        case.headers["X-Request-Id"] = draw(st.sampled_from(["", "x" * 129, "mine"]))
+        case.headers = {**case.headers, "X-Request-Id": draw(st.sampled_from(["", "x" * 129, "mine"]))}
     return case, draw(st.sampled_from([0, 0, 0, 0, 1, None]))
 
 
