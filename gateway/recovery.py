@@ -85,13 +85,17 @@ def starting_point(
         if seq > journal.last_seq:
             if journal.durability is Durability.FSYNC:
                 raise SnapshotAhead(folder / snapshot_name(seq), seq, journal.last_seq)
-            log.warning("snapshot_passed_over", seq=seq, problem=f"the journal ends at command {journal.last_seq}")
+            # Other commands will have its place in the journal, and it must not be taken for their state then.
+            log.warning("snapshot_dropped", seq=seq, problem=f"the journal ends at command {journal.last_seq}")
+            disk.remove(folder / snapshot_name(seq))
+            disk.sync_directory(folder)
             continue
         try:
-            _, exchange = snapshots.load(disk, folder, seq)
+            about, exchange = snapshots.load(disk, folder, seq)
         except SnapshotDamaged as problem:
             log.warning("snapshot_passed_over", seq=seq, problem=str(problem))
             continue
+        journal.last_time_ns = max(journal.last_time_ns, about.time_ns)  # of a journal that has lost all
         if seq <= event_log.last_seq and seq + 1 >= journal.first_seq:
             return seq, exchange
         newest = newest or (seq, exchange)

@@ -13,6 +13,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -23,6 +24,7 @@ from gateway.disk import Disk
 from gateway.event_log import EventLog
 from gateway.journal import Journal
 from gateway.manifest import Retention
+from gateway.sequencer import settle
 
 KEPT_SNAPSHOTS = 2
 LOOK_S = 1.0
@@ -102,7 +104,7 @@ class Upkeep:
         if len(kept) < KEPT_SNAPSHOTS:
             return
         done: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-        self.journal.prune(self.retention(kept[-1]), done.set_result)
+        self.journal.prune(self.retention(kept[-1]), partial(settle, done))  # which may be cancelled by then
         if problem := await done:
             raise problem
         self.event_log.prune(self.journal.first_seq)

@@ -161,8 +161,9 @@ class SimulatedDisk:
         return sorted(self.folders[directory].names) if directory in self.folders else []
 
     def flip(self, path: Path, bit: int) -> None:
-        """Change a bit of a file, where it lies and where it is read."""
+        """Change a bit of a file, where it lies and where it is read. What rests there has been synced long ago."""
         file = self.folders[path.parent].names[path.name]
+        file.sync()
         for data in (file.data, file.durable):
             if bit // 8 < len(data):
                 data[bit // 8] ^= 1 << bit % 8
@@ -190,15 +191,19 @@ class SimulatedDisk:
 
     def open(self, path: Path, *, make: bool = False) -> int:
         self.step("open")
-        folder = self.folders.setdefault(path.parent, Folder()) if make else self.folders.get(path.parent)
-        if folder is None or (path.name not in folder.names and not make):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-        if path.name not in folder.names:
+        folder = self.folders.setdefault(path.parent, Folder())
+        if not make:
+            self.require(path)
+        elif path.name not in folder.names:
             folder.names[path.name] = File()
             folder.changed()
         self.last_fd += 1
         self.open_files[self.last_fd] = folder.names[path.name]
         return self.last_fd
+
+    def require(self, path: Path) -> None:
+        if path.parent not in self.folders or path.name not in self.folders[path.parent].names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
     def close(self, fd: int) -> None:
         if not self.dead:
@@ -272,11 +277,13 @@ class SimulatedDisk:
 
     def rename(self, source: Path, target: Path) -> None:
         self.step("rename")
+        self.require(source)
         folder = self.folders[source.parent]
         folder.names[target.name] = folder.names.pop(source.name)
         folder.changed()
 
     def remove(self, path: Path) -> None:
         self.step("remove")
+        self.require(path)
         del self.folders[path.parent].names[path.name]
         self.folders[path.parent].changed()

@@ -13,7 +13,7 @@ from unittest.mock import patch
 from engine.commands import Command, PutAccount, PutFeeSchedule, PutInstrument, PutRiskProfile, PutRole
 from engine.exchange import Exchange
 from engine.instrument import FeeSchedule, Instrument, RiskProfile, Role
-from gateway import recovery
+from gateway import recovery, snapshotter
 from gateway.access import Access
 from gateway.edge import Streams
 from gateway.executions import ExecutionFeed
@@ -22,6 +22,7 @@ from gateway.journal import Durability, Inline
 from gateway.market_data import MarketDataHub
 from gateway.order_entry import OrderEntry
 from gateway.sequencer import Sequencer
+from gateway.upkeep import Upkeep, Wanted
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import SECOND_NS, SimulatedCommitThread, SimulatedLoop
 
@@ -29,7 +30,7 @@ DATA = Path("/data")
 JOURNAL = DATA / "journal"
 START_NS = 1_705_314_645 * SECOND_NS
 START_WITHIN_NS = 120 * SECOND_NS
-SEGMENT_BYTES, AHEAD_BYTES = 6 << 10, 4 << 10  # small, so that a short life has many segments
+SEGMENT_BYTES, AHEAD_BYTES = 4 << 10, 64 << 10  # small, so that a short life has many segments
 WINDOW = 12  # events that a feed's readers may lag behind
 
 ONE = 10**9
@@ -78,16 +79,31 @@ def small(files: Any) -> Any:
     return SimpleNamespace(open=lambda *given, **settings: files.open(*given, **{**settings, **sizes}))
 
 
+class SimulatedUpkeep(Upkeep):
+    """Makes snapshots as the process beside the engine does, in one go. `begin` is called before each."""
+
+    loop: SimulatedLoop
+    begin: Callable[[], None]
+
+    async def snapshot(self, seq: int) -> None:
+        await asyncio.sleep(self.loop.random.randint(0, 40) / 1000)
+        self.begin()
+        snapshotter.make(self.disk, self.data, seq)
+
+
 class RunningExchange:
     """Started by `start`, which returns when the venue is there, and ended by `stop`, or by its disk or its owner.
 
     `failed` is whether it has given itself up. `clock_step_ns` is how far the wall clock was put forward or back.
     """
 
-    def __init__(self, disk: SimulatedDisk, loop: SimulatedLoop, durability: Durability, clock_step_ns: int) -> None:
+    def __init__(
+        self, disk: SimulatedDisk, loop: SimulatedLoop, durability: Durability, wanted: Wanted, clock_step_ns: int
+    ) -> None:
         self.disk = disk
         self.loop = loop
         self.durability = durability
+        self.wanted = wanted
         self.clock_step_ns = clock_step_ns
         self.failed = False
         self.commit_thread = SimulatedCommitThread(loop)
@@ -129,6 +145,12 @@ class RunningExchange:
         self.order_entry = OrderEntry(access, self.sequencer, streams)
         self.execution_feed = ExecutionFeed(access, self.feeds, streams)
 
+    def keep_in_order(self, begin: Callable[[], None]) -> None:
+        upkeep = SimulatedUpkeep(DATA, self.wanted, self.journal, self.event_log, self.disk, clock=self.clock)
+        upkeep.loop, upkeep.begin = self.loop, begin
+        with self.loop.current():
+            self.upkeep = self.loop.create_task(upkeep.run())
+
     def event_log_failed(self, problem: Exception) -> None:
         self.sequencer.event_log_failed(problem)
 
@@ -139,6 +161,8 @@ class RunningExchange:
 
     async def stop(self) -> None:
         """End as the gateway does when it is told to."""
+        self.upkeep.cancel()
+        await asyncio.wait([self.upkeep])
         await self.sequencer.close()
         self.journal.close()
         self.event_log.flush()
@@ -157,6 +181,3 @@ class RunningExchange:
     def is_idle(self) -> bool:
         """Whether everything that was applied has been committed."""
         return not (self.sequencer.pending or self.sequencer.in_flight)
-
-    def every(self, seconds_ns: int, work: Callable[[], None]) -> None:
-        self.loop.after(seconds_ns, work)

@@ -10,9 +10,11 @@ from random import Random
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.fixed import SCALE
 from gateway.journal import Durability
+from gateway.upkeep import Wanted
 from tests.simulation.exchange import INSTRUMENTS, TEAMS, TICK
 from tests.simulation.loop import MS_NS
 
@@ -36,11 +38,12 @@ class Step(Struct, frozen=True):
 class Plan(Struct, frozen=True):
     seed: int
     durability: Durability
+    wanted: Wanted
     steps: tuple[Step, ...]
 
     def keeping(self, numbers: Iterable[int]) -> Plan:
         kept = set(numbers)
-        return Plan(self.seed, self.durability, tuple(step for step in self.steps if step.number in kept))
+        return replace(self, steps=tuple(step for step in self.steps if step.number in kept))
 
 
 class Author:
@@ -113,6 +116,9 @@ class Author:
     def flip(self) -> dict[str, Any]:
         return {"file": self.random.random(), "place": self.random.random(), "bit": self.random.randrange(8)}
 
+    def switch(self) -> dict[str, Any]:
+        return {"durability": self.random.choice(list(Durability))}
+
     def clock(self) -> dict[str, Any]:
         return {"step_ms": self.random.choice((-3_600_000, -100, 100, 5000))}
 
@@ -131,6 +137,7 @@ WRITERS: dict[str, Callable[[Author], dict[str, Any]]] = {
     "fill": Author.fill,
     "flip": Author.flip,
     "clock": Author.clock,
+    "switch": Author.switch,
 }
 WEIGHTS = {
     "submit": 100,
@@ -152,6 +159,7 @@ WEIGHTS = {
     "flip": 5,
     "clock": 3,
     "lose_event_log": 2,
+    "switch": 1,
 }
 
 
@@ -159,5 +167,6 @@ def write_plan(seed: int, steps: int = STEPS) -> Plan:
     """The plan of a seed, always the same."""
     random = Random(seed)
     durability = random.choice((Durability.FSYNC, Durability.FSYNC, Durability.FSYNC, Durability.WRITE))
+    wanted = Wanted(random.choice((0, 4, 20)), random.choice((None, 6 << 10)))
     author = Author(random)
-    return Plan(seed, durability, tuple(author.step(number) for number in range(steps)))
+    return Plan(seed, durability, wanted, tuple(author.step(number) for number in range(steps)))

@@ -159,14 +159,16 @@ class Promises:
         require(attempt in self.history.attempts, "acknowledged and not in the journal:", attempt)
         return self.history.attempts[attempt]
 
-    def recovered(self, lost_after: int | None) -> None:
+    def recovered(self, first_seq: int, lost_after: int | None) -> None:
         """After a start: the journal is the one there was, and all that was told is in it.
 
-        Where it may have lost a suffix, `lost_after` is the last command that it must have.
+        What comes before `first_seq` is kept in snapshots alone. Where the journal may have lost a suffix, `lost_after`
+        is the last command that it must have.
         """
-        found = History()
-        found.extend(written(self.disk, 0))
-        known, last_seq = self.history.entries, found.last_seq
+        found, known = History(), self.history.entries
+        found.extend(known[: first_seq - 1])
+        found.extend(written(self.disk, found.last_seq))
+        last_seq = found.last_seq
         common = min(len(known), last_seq)
         require(found.entries[:common] == known[:common], "the journal holds other commands than it did")
         if lost_after is None:

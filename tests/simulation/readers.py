@@ -9,6 +9,7 @@ from typing import Any
 from outcry import v1
 from tests.simulation.exchange import RunningExchange, key
 from tests.simulation.network import Refusal, refusal
+from tests.simulation.promises import require
 
 
 class Ended(Exception):
@@ -33,6 +34,11 @@ class Reader:
 
     def connect(self, running: RunningExchange) -> None:
         if not self.is_connected:
+            if self.refusal is not None and self.refusal.reason == "SEQUENCE_OUT_OF_RANGE":
+                first = running.event_log.first_number(self.account)
+                require(first > self.last + 1, "a feed cannot be resumed after", self.last)
+                self.last = first - 1
+            self.refusal = None
             self.running = running
             self.resumed += 1
             request = v1.StreamExecutionsRequest(from_seq=self.last)

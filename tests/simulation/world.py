@@ -17,8 +17,7 @@ from unittest.mock import patch
 
 from structlog.testing import capture_logs
 
-from engine.exchange import Exchange
-from gateway import frames
+from gateway import frames, upkeep
 from gateway.event_log import JournalBehind
 from gateway.journal import Durability
 from gateway.refusals import Refused
@@ -52,6 +51,8 @@ class World:
         self.readers = [Reader(1 + number % len(TEAMS), self.promises.reported) for number in range(READERS)]
         self.intents: list[Intent] = []
         self.calm = False
+        self.durability = plan.durability  # of the next start
+        self.safe = True  # whether what was shown survives a loss of power
         self.power_fails = False  # where the process dies at the disk
         self.clock_step_ns = 0
         self.flipped: list[tuple[Path, int, bytes]] = []  # file, bit, and what was in the file before
@@ -93,7 +94,7 @@ class World:
                 self.end(power=self.power_fails)
             if self.has_failed():
                 self.counts["failures"] += 1
-                self.excused("gave itself up")
+                self.excused("gave itself up", self.disk.failures)
                 self.end()
             if self.running is None:
                 self.start()
@@ -111,7 +112,7 @@ class World:
             self.disk.cut_power()
         else:
             self.disk.kill()
-        if power and self.plan.durability is Durability.WRITE:
+        if power and not self.safe:
             self.lost_after = 0
         if self.running is not None:
             self.flushed_seq = self.running.event_log.last_seq
@@ -124,7 +125,7 @@ class World:
         """Start until it stands. Broken where it does not, for no reason that it could have."""
         for _ in range(STARTS):
             self.counts["starts"] += 1
-            running = RunningExchange(self.disk, self.loop, self.plan.durability, self.clock_step_ns)
+            running = RunningExchange(self.disk, self.loop, self.durability, self.plan.wanted, self.clock_step_ns)
             try:
                 self.come_up(running)
                 return
@@ -133,7 +134,7 @@ class World:
             except (JournalUnusable, JournalBehind) as problem:
                 self.refused(problem)
             except (OSError, Refused) as problem:
-                self.excused(repr(problem))
+                self.excused(repr(problem), self.disk.failures + self.disk.refused_for_room)
                 self.end()
                 self.disk.capacity = PLENTY
         raise Broken(f"it does not start in {STARTS} tries")
@@ -141,15 +142,16 @@ class World:
     def come_up(self, running: RunningExchange) -> None:
         with self.loop.current():
             running.recover()
-        self.promises.recovered(self.lost_after)
-        self.agree(running.exchange)
         self.mend()
-        self.lost_after = None
+        self.promises.recovered(running.journal.first_seq, self.lost_after)
+        self.promises.agree(running.exchange)
+        self.lost_after, self.safe = None, running.durability is Durability.FSYNC
         for reader in self.readers:
             reader.last = min(reader.last, len(self.promises.history.feeds[reader.account]))
         with self.loop.current():
             running.serve()
         running.complete(running.apply_venue())
+        running.keep_in_order(self.promises.look)
         self.running = running
         self.say(f"started with command {running.recovered_seq}")
 
@@ -165,10 +167,9 @@ class World:
             raise GivenUp(str(problem))
         self.mend()
 
-    def excused(self, words: str) -> None:
-        """It has failed: something must have failed under it."""
+    def excused(self, words: str, excuses: int) -> None:
+        """It has failed: something must have failed under it. A disk that is full is no reason to end."""
         self.say(words)
-        excuses = self.disk.failures + self.disk.refused_for_room
         require(excuses > 0, "it failed without a cause:", words)
         self.disk.failures = self.disk.refused_for_room = 0
 
@@ -200,7 +201,7 @@ class World:
         self.advance(PATIENCE_NS, self.have_caught_up)
         self.check()
         require(self.have_caught_up(), "readers do not get what there is")
-        self.end(power=self.plan.durability is Durability.FSYNC)
+        self.end(power=self.safe)
         self.start()
         self.check()
 
@@ -225,11 +226,8 @@ class World:
         assert running is not None
         self.promises.look()
         if running.is_idle:
-            self.agree(running.exchange)
+            self.promises.agree(running.exchange)
         require_balance(running.exchange)
-
-    def agree(self, exchange: Exchange) -> None:
-        self.promises.agree(exchange)
 
     # What happens
 
@@ -284,7 +282,7 @@ class World:
         except Died:
             self.end(power=self.power_fails)
         except OSError as problem:
-            self.excused(repr(problem))
+            self.excused(repr(problem), self.disk.failures)
             self.end()
         else:
             self.end()
@@ -318,11 +316,16 @@ class World:
         content = self.disk.content(path)
         at = int(place * len(content.rstrip(b"\0") or content)) * 8 + bit
         before = last_frame(self.disk, path) if path.parent == JOURNAL else None
-        if before is not None and (self.plan.durability is Durability.WRITE or self.flushed_seq <= before):
+        if before is not None and (self.durability is Durability.WRITE or self.flushed_seq <= before):
             self.lost_after = before
         self.disk.flip(path, at)
         self.flipped.append((path, at, content))
         self.say(f"flipped bit {at % 8} at offset {at // 8} of {path}")
+
+    def switch(self, durability: Durability) -> None:
+        """From the next start on."""
+        self.durability = durability
+        self.end()
 
     def clock(self, step_ms: int) -> None:
         self.clock_step_ns += step_ms * MS_NS
@@ -340,7 +343,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
     name: getattr(World, name)
     for name in (
         *("submit", "cancel", "replace", "cancel_all", "follow", "leave", "lag", "kill", "cut_power", "stop", "die"),
-        *("fail", "short_writes", "slow", "fill", "free", "flip", "clock", "lose_event_log"),
+        *("fail", "short_writes", "slow", "fill", "free", "flip", "clock", "lose_event_log", "switch"),
     )
 }
 
@@ -350,5 +353,6 @@ def surroundings(random: Random) -> Iterator[None]:
     """All that the code would otherwise take from the machine that it runs on."""
     with ExitStack() as stack:
         stack.enter_context(patch.object(frames, "os", SimpleNamespace(urandom=random.randbytes)))
+        stack.enter_context(patch.object(upkeep, "LOOK_S", 0.1))
         stack.enter_context(capture_logs())
         yield
