@@ -27,6 +27,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from engine.commands import Command
 from gateway import manifest
@@ -71,6 +72,14 @@ class Worker(Protocol):
         """Return when every job is done."""
 
 
+class Tail(Struct, frozen=True):
+    """The last file, as a start finds it: its bytes, and what they say. No segment: it was about to be made."""
+
+    path: Path
+    data: bytes
+    segment: Segment | None
+
+
 class Journal:
     """Append and commit batches; `open` finds what is there. Used from one thread, which in `fsync` runs a loop.
 
@@ -96,7 +105,7 @@ class Journal:
         self.durable_seq = 0  # the last command that was committed
         self.durable_time_ns = 0
         self.torn_bytes = 0  # cut off by `prepare`
-        self.prepare_file: Callable[[], None] = lambda: self.start_segment(self.last_seq + 1)
+        self.tail: Tail | None = None  # where there is one that is not sealed, until `prepare`
         self.error: BaseException | None = None
         self.is_short = False
         self.buffer: list[Entry] = []
@@ -162,27 +171,29 @@ class Journal:
             raise JournalDamaged(path, 0, f"a segment that starts with command {self.last_seq + 1} is missing")
         sealed = known.of(self.last_seq + 1) if known else None
         if sealed is not None:  # what is in it is checked when it is read
-            self.keep(sealed)
+            self.sealed.append(sealed)
+            self.last_seq, self.last_time_ns = sealed.last_seq, sealed.last_time_ns
             return
         data = read_all(self.disk, path)
         segment = read_segment(path, data, self.last_time_ns, is_last=is_last)
-        if segment is None:
-            self.prepare_file = lambda: self.begin_again(path, len(data))
-        elif is_last:
+        if segment is None or is_last:
+            self.tail = Tail(path, data, segment)
+        if segment is not None:
             self.last_seq, self.last_time_ns = segment.last_seq, segment.last_time_ns
-            self.prepare_file = lambda: self.go_on(segment, data)
-        else:
-            self.keep(segment.sealed())
+            if not is_last:
+                self.sealed.append(segment.sealed())
 
     def prepare(self) -> None:
         """Cut off what was torn, and be ready to be appended to. OSError."""
-        self.prepare_file()
+        tail, self.tail = self.tail, None
+        if tail is None:
+            self.start_segment(self.last_seq + 1)
+        elif tail.segment is None:
+            self.begin_again(tail.path, len(tail.data))
+        else:
+            self.go_on(tail.segment, tail.data)
         self.file.allocate()
         self.is_short = self.file.is_short
-
-    def keep(self, sealed: Sealed) -> None:
-        self.sealed.append(sealed)
-        self.last_seq, self.last_time_ns = sealed.last_seq, sealed.last_time_ns
 
     def go_on(self, segment: Segment, data: bytes) -> None:
         """Append to the last segment, behind its last whole batch."""
