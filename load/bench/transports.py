@@ -28,6 +28,7 @@ LONE = Load("lone", 1, 1, 2_000, 2_000)
 SPREAD = Load("8 x 16", 16, 8, 40_000, 10_000)
 DEEP = Load("8 x 64", 64, 8, 40_000, 10_000)
 WRITE, FSYNC = [MANY, LONE, SPREAD], [DEEP]
+DURABLE = [MANY, LONE, DEEP]
 
 ECHO = "a bare grpcio.aio echo"
 CPP_SYNC, CPP_CALLBACK = "a gRPC C++ sync echo", "a gRPC C++ callback echo"
@@ -116,8 +117,8 @@ def openings(folder: Path) -> list[tuple[Callable[[], AbstractContextManager[Tar
         (lambda: gateway(GRPCIO, "grpcio", "write"), WRITE),
         (lambda: gateway(NATIVE, "native", "write"), WRITE),
         (lambda: floor(FLOOR_FSYNC, "fsync-thread"), FSYNC),
-        (lambda: gateway(GRPCIO_FSYNC, "grpcio", "fsync"), FSYNC),
-        (lambda: gateway(NATIVE_FSYNC, "native", "fsync"), FSYNC),
+        (lambda: gateway(GRPCIO_FSYNC, "grpcio", "fsync"), DURABLE),
+        (lambda: gateway(NATIVE_FSYNC, "native", "fsync"), DURABLE),
     ]
 
 
