@@ -1,28 +1,42 @@
 """`python -m load.bench`: time the engine alone, its snapshots, starts, the Session, a unary order, the transports
-with a floor and gRPC C++ beside them, and the recorded day.
+with a floor and gRPC C++ beside them, twice the load that can be taken by gRPC and by REST, and the recorded day.
 
 Takes a few minutes. Nothing here fails because something is slow: a goal that is missed is shown as missed. Name
-parts (`engine`, `snapshot`, `recovery`, `session`, `unary`, `wire`, `day`) to run only those.
+parts (`engine`, `snapshots`, `recovery`, `session`, `unary`, `wire`, `overload`, `levels`, `day`) to run only those.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 from rich.console import Console
 from rich.table import Table
 
-from load.bench import engine_alone, real_day, recovery, session_stream, snapshots, unary, wire
+from load.bench import (
+    beside_snapshot,
+    engine_alone,
+    overload,
+    real_day,
+    recovery,
+    service_levels,
+    session_stream,
+    snapshots,
+    unary,
+    wire,
+)
 from load.bench.figures import Figure, Skipped, machine
 
 PARTS: dict[str, Callable[[], Iterable[Figure | Skipped]]] = {
     "engine": engine_alone.figures,
-    "snapshot": snapshots.figures,
+    "snapshots": lambda: chain(snapshots.figures(), beside_snapshot.figures()),
     "recovery": recovery.figures,
     "session": session_stream.figures,
     "unary": unary.figures,
     "wire": wire.figures,
+    "overload": overload.figures,
+    "levels": service_levels.figures,
     "day": real_day.figures,
 }
 VERDICT = {None: "", True: "met", False: "[red]missed[/]"}

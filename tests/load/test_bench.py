@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from math import inf
+from pathlib import Path
 
 import pytest
 
 from load.bench.echo_server import METHOD, echo_server
 from load.bench.figures import alternating, cpu_seconds
 from load.bench.h2load import Load, Run, Target, framed
+from load.bench.open_loop import Driver, Row, per_second, seconds
+from load.bench.overload import SLICE_S, normal_after_s
 from load.bench.raw_http2 import RawClient
 from load.bench.transports import Goal, judged
 from outcry.replay.report import percentile
@@ -76,3 +80,25 @@ def test_a_run_whose_calls_were_refused_is_no_run() -> None:
     assert target.rate(said.format(100), 10) == 10.0
     with pytest.raises(RuntimeError, match="refused"):
         target.rate(said.format(99), 10)
+
+
+def answers(*taken_us: int, every_s: float = SLICE_S) -> list[Row]:
+    """Answers to requests that were sent one a slice of time."""
+    return [Row(int((number + 0.5) * every_s * 1e6), 200, taken) for number, taken in enumerate(taken_us)]
+
+
+def test_it_is_normal_again_at_the_end_of_the_first_slice_of_time_that_is() -> None:
+    assert normal_after_s(answers(900, 800, 90, 900), 0, 100e-6) == 3 * SLICE_S
+    assert normal_after_s(answers(90), 0, 100e-6) == SLICE_S
+    assert normal_after_s(answers(900, 800), 0, 100e-6) == inf
+
+
+def test_what_was_offered_is_counted_from_the_first_to_the_last_request() -> None:
+    assert per_second(answers(*[10] * 11, every_s=0.1)) == pytest.approx(11)
+    assert seconds(answers(100, 300, 200), 50) == pytest.approx(200e-6)
+
+
+def test_rows_are_read_as_h2load_writes_them(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("1700000000000001\t200\t15\n1700000000000002\t-1\t16\n")
+    driver = Driver("", b"", (), tmp_path)
+    assert driver.rows() == [Row(1700000000000001, 200, 15), Row(1700000000000002, -1, 16)]
