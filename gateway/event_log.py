@@ -134,7 +134,7 @@ class EventLog:
     def keep(self, found: list[Found], replay_after: int) -> None:
         """Delete what does not belong to an unbroken log, and go on at the end of what does."""
         run = unbroken(found, replay_after)
-        while run and not self.begins_whole(run[0]):
+        while run and not (self.begins_whole(run[0]) and self.begins_whole(run[-1])):
             run = unbroken(found, replay_after)
         kept = {segment.path.name for segment in run}
         kept |= {index_path(segment.path).name for segment in run[:-1]}

@@ -137,6 +137,19 @@ def test_a_segment_that_is_shorter_than_it_was_is_noticed_by_the_start(written: 
 
 
 @pytest.mark.parametrize("offset", [3, 50, 300])
+def test_a_start_gets_over_damage_before_a_segment_that_was_about_to_be_made(written: Written, offset: int) -> None:
+    *_, path, made = written.segments
+    made.write_bytes(b"")
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+    event_log = written.open()
+    assert event_log.last_seq < int(made.stem) - 1
+    event_log.close()
+    assert written.rebuilt()
+
+
+@pytest.mark.parametrize("offset", [3, 50, 300])
 def test_damage_in_use_is_told_whatever_it_is(written: Written, offset: int) -> None:
     for path in written.directory.glob("*.index"):
         path.write_bytes(path.read_bytes()[:70])  # without chains: who reads must scan
