@@ -291,6 +291,8 @@ class Journal:
             if not is_full(problem):
                 raise
             self.is_short = True
+            # No loss of power may bring back the name of the one that was not made: its commands go into this one.
+            self.disk.sync_directory(self.directory)
             return
         old.close()
         self.sealed.append(Sealed(header.first_seq, first_seq - 1, self.durable_time_ns, old.end))

@@ -11,8 +11,9 @@ from gateway.disk import LOCAL_DISK
 from gateway.event_log import EventLog, JournalBehind, Record
 from gateway.journal import Durability, Inline, Journal
 from gateway.recovery import recover
+from gateway.segments import segment_name
 from tests.gateway.journals import make_journal, write_batches
-from tests.simulation.disk import SimulatedDisk
+from tests.simulation.disk import PLENTY, SimulatedDisk
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -66,3 +67,23 @@ def test_what_a_start_cut_off_the_event_log_does_not_come_back_with_a_loss_of_po
     assert opened(1).last_seq == 0  # both were in one frame
     disk.cut_power()
     assert opened(2).last_seq == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_segment_that_a_full_disk_kept_from_being_made_does_not_come_back_with_a_loss_of_power(seed: int) -> None:
+    """Its name would say that the commands begin there which went into the one before it."""
+    disk = SimulatedDisk(Random(seed))
+
+    def opened() -> Journal:
+        return Journal.open(
+            Path("/journal"), durability=Durability.FSYNC, segment_bytes=64, ahead=4096, disk=disk, worker=Inline()
+        )
+
+    journal = opened()
+    assert write_batches(journal, [3]) == [None]
+    disk.fill(0)
+    assert write_batches(journal, [2]) == [None]
+    assert disk.listing(Path("/journal")) == [segment_name(1)]
+    disk.cut_power()
+    disk.capacity = PLENTY
+    assert opened().last_seq == 5
