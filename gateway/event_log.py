@@ -30,7 +30,7 @@ import structlog
 
 from gateway.disk import DRAFT, LOCAL_DISK, Disk, is_full, read_all
 from gateway.event_chains import Chain, Numbers, Span, number_of
-from gateway.event_records import Numbered, Record, is_private, private
+from gateway.event_records import Numbered, Record
 from gateway.event_segments import (
     INDEX_SUFFIX,
     SUFFIX,
@@ -50,16 +50,6 @@ READ_LIMIT = 256  # events in one read, whatever was asked for
 NUMBERS_CACHED = 16  # segments whose first frame is in memory: as many as one search looks at, and a few
 INDEXES_CACHED = 8
 
-__all__ = [
-    "EventLog",
-    "EventLogDamaged",
-    "JournalBehind",
-    "NoLongerKept",
-    "Numbered",
-    "Record",
-    "is_private",
-    "private",
-]
 log = structlog.get_logger()
 
 

@@ -19,7 +19,7 @@ from engine.events import (
 from gateway import codec
 from gateway.access import Access
 from gateway.edge import Context, Streams, streaming
-from gateway.event_log import Numbered
+from gateway.event_records import Numbered
 from gateway.feeds import Feeds, too_slow
 from outcry import v1
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from gateway.event_log import EventLog, EventLogDamaged, NoLongerKept, Numbered, is_private
+from gateway.event_log import EventLog, NoLongerKept
+from gateway.event_records import Numbered, is_private
+from gateway.event_segments import EventLogDamaged
 from gateway.refusals import Refused, overloaded, unavailable
 from gateway.sequencer import Waiting
 from outcry import v1

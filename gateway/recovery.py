@@ -24,7 +24,8 @@ from msgspec import Struct
 from engine.exchange import Exchange
 from gateway import snapshots
 from gateway.disk import LOCAL_DISK, Disk
-from gateway.event_log import EventLog, Record, private
+from gateway.event_log import EventLog
+from gateway.event_records import Record, private
 from gateway.journal import Durability, Journal, Worker
 from gateway.segments import JournalUnusable
 from gateway.snapshots import SnapshotDamaged, snapshot_name, snapshot_seqs

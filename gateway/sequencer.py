@@ -30,7 +30,8 @@ from engine.commands import AdvanceTime, CancelAll, Command, NewOrder
 from engine.events import Event
 from engine.exchange import Exchange
 from gateway.admission import Admission
-from gateway.event_log import EventLog, Record, private
+from gateway.event_log import EventLog
+from gateway.event_records import Record, private
 from gateway.journal import Journal
 from gateway.refusals import Refused, failed, overloaded, support_reference, timed_out, unavailable
 from gateway.space import Space

@@ -19,7 +19,7 @@ import pytest
 import websockets
 
 from engine.exchange import Exchange as Engine
-from gateway.event_log import Numbered, private
+from gateway.event_records import Numbered, private
 from gateway.executions import report
 from gateway.journal import Durability, Journal
 from outcry import decoding, v1

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.disk import Disk
-from gateway.event_log import EventLog, NoLongerKept, Numbered, Record
+from gateway.event_log import EventLog, NoLongerKept
+from gateway.event_records import Numbered, Record
 from tests.gateway.test_event_log import Story
 
 SEGMENT_BYTES = 700

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from gateway.disk import LocalDisk
-from gateway.event_log import EventLog, EventLogDamaged, JournalBehind, Record
+from gateway.event_log import EventLog, JournalBehind
+from gateway.event_records import Record
+from gateway.event_segments import EventLogDamaged
 from tests.gateway.event_logs import Written, has_no_hole, open_log
 from tests.gateway.test_event_log import Story, read_all
 

@@ -17,8 +17,9 @@ from engine.order import Liquidity, OrderStatus
 from engine.reject import Refusal, RejectReason
 from gateway import event_segments
 from gateway.disk import Disk, LocalDisk
-from gateway.event_log import EventLog, EventLogDamaged, Numbered, Record, is_private, private
-from gateway.event_records import PRIVATE
+from gateway.event_log import EventLog
+from gateway.event_records import PRIVATE, Numbered, Record, is_private, private
+from gateway.event_segments import EventLogDamaged
 from gateway.frames import HEADER_BYTES, Frame, frames, read_header
 
 TIME_NS = 1_705_314_645_000_000_000

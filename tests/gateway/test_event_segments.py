@@ -10,7 +10,8 @@ import pytest
 
 from gateway import event_log as module
 from gateway.disk import LocalDisk
-from gateway.event_log import EventLog, NoLongerKept, Record
+from gateway.event_log import EventLog, NoLongerKept
+from gateway.event_records import Record
 from tests.gateway.event_logs import Written, has_no_hole, open_log
 from tests.gateway.test_event_log import HANG_GUARD_S, Story
 

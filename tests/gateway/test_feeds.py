@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from gateway.event_log import Numbered
+from gateway.event_records import Numbered
 from gateway.feeds import Reader, Window
 from outcry import v1
 from tests.gateway.test_order_entry import order

@@ -13,7 +13,7 @@ from engine.commands import AdvanceTime, CancelOrder, Command
 from engine.exchange import Exchange
 from gateway import manifest, snapshots, snapshotter
 from gateway.disk import LOCAL_DISK
-from gateway.event_log import Numbered
+from gateway.event_records import Numbered
 from gateway.journal import Durability, Journal
 from gateway.manifest import Retention
 from gateway.recovery import Recovered, SnapshotAhead, recover

@@ -16,7 +16,7 @@ from engine.events import CancelAllOutcome, OrderAccepted, OrderFilled, OrderOut
 from engine.exchange import Exchange
 from engine.order import BUY, SELL
 from gateway import codec
-from gateway.event_log import Numbered, is_private
+from gateway.event_records import Numbered, is_private
 from gateway.executions import report
 from gateway.segments import Entry, entries, first_seq_of, frames_of
 from outcry import v1
