@@ -18,7 +18,7 @@ from gateway.frames import HEADER_BYTES, read_header
 
 SYNCS = 50
 SYNC_BYTES = 200  # what a small batch comes to
-WELL_MS, BADLY_MS = 10.0, 100.0  # for the slowest of a hundred syncs
+WELL_MS, BADLY_MS = 10.0, 100.0  # for the slowest of them
 WELL_BYTES = 1 << 30
 
 
@@ -71,9 +71,9 @@ def formats(data: Path) -> Iterator[Finding]:
     found: list[str] = []
     for name, suffix, version in FORMATS:
         versions = {format_of(path) for path in (data / name).glob(f"*{suffix}")}
-        newer = {found for found in versions if found > version}
-        if newer and name == "journal":
-            words = f"the journal has format {max(newer)}, and this version reads up to {version}"
+        newest = max(versions, default=0)
+        if newest > version and name == "journal":
+            words = f"the journal has format {newest}, and this version reads up to {version}"
             yield fail("formats", words, "Install the version of Outcry that wrote it, or a later one.")
             return
         found.append(f"{name} {', '.join(map(str, sorted(versions))) or 'none'} of up to {version}")
@@ -108,8 +108,8 @@ def syncs(data: Path) -> Iterator[Finding]:
     except OSError as problem:
         yield fail("fsync", f"it cannot be tried: {problem.strerror}", "Mend what is said of the folder first.")
         return
-    median_ms, slowest_ms = times_ms[len(times_ms) // 2], times_ms[len(times_ms) * 99 // 100]
-    words = f"a small write is durable after {median_ms:.2f} ms (median), {slowest_ms:.2f} ms (99 of 100)"
+    median_ms, slowest_ms = times_ms[len(times_ms) // 2], times_ms[-1]
+    words = f"a small write is durable after {median_ms:.2f} ms (median of {SYNCS}), {slowest_ms:.2f} ms (slowest)"
     if slowest_ms > BADLY_MS:
         yield warn("fsync", words, "Put the folder on a faster disk, or on one that nothing else writes to.")
     elif slowest_ms > WELL_MS:
