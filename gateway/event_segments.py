@@ -76,6 +76,11 @@ def index_path(path: Path) -> Path:
     return path.with_suffix(INDEX_SUFFIX)
 
 
+def is_header_of(header: Header, path: Path) -> bool:
+    """Whether this may be the header of the segment with that name, of this version."""
+    return (header.magic, header.version, segment_name(header.first_seq)) == (MAGIC, VERSION, path.name)
+
+
 class Scan(Struct):
     """What is whole in a segment, up to the last command that counts.
 
@@ -122,7 +127,7 @@ def extend(chains: Chains, spans: Sequence[Span], offset: int) -> None:
 def scan(path: Path, data: bytes, until_seq: int) -> Scan | None:
     """What is in a segment, of the commands up to `until_seq`; None where it cannot be told what it is."""
     header = read_header(data)
-    if header is None or (header.magic, header.version, segment_name(header.first_seq)) != (MAGIC, VERSION, path.name):
+    if header is None or not is_header_of(header, path):
         return None
     opening = frame_at(data, HEADER_BYTES, header.seed)
     numbers = None if opening is None else read_numbers(opening)
@@ -276,7 +281,7 @@ def load_about(disk: Disk, path: Path) -> tuple[Header, About] | None:
         header, size = read_header(disk.read(fd, HEADER_BYTES, 0)), disk.size(fd)
     finally:
         disk.close(fd)
-    if header is None or (header.magic, header.version, segment_name(header.first_seq)) != (MAGIC, VERSION, path.name):
+    if header is None or not is_header_of(header, path):
         return None
     about = event_chains.read_about(data, header)
     return (header, about) if about is not None and about.end <= size else None

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gateway.disk import Disk, read_all
 from gateway.event_records import Record
-from gateway.event_segments import ENCODER, MAGIC, RECORDS, SPANS, SUFFIX, VERSION, Scan, read_numbers, segment_name
+from gateway.event_segments import ENCODER, RECORDS, SPANS, SUFFIX, Scan, is_header_of, read_numbers
 from gateway.frames import HEADER_BYTES, Frame, frame_after, frame_at, frames, read_header
 
 
@@ -54,7 +54,7 @@ class Segment:
         if header is None or opening is None or numbers is None:
             self.end_at(data, 0, 0 if header is None else header.seed, is_last=is_last)
             return
-        if (header.magic, header.version, segment_name(header.first_seq)) != (MAGIC, VERSION, path.name):
+        if not is_header_of(header, path):
             raise EventLogDiffers(path, 0, "it is no event log of this version, or has another's name")
         self.first_seq = header.first_seq
         self.numbers = {account: number for account, number in enumerate(numbers) if number}
