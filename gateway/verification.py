@@ -137,16 +137,17 @@ class Verification:
 
     def run(self) -> None:
         report = self.report
-        known = self.known
-        names = segment_names(self.disk, self.journal, known)
-        self.require_all(names, known)
-        report.first_seq = first_seq_of(names[0]) if names else known.first_seq
+        names = segment_names(self.disk, self.journal, self.known)
+        for sealed in self.known.sealed:
+            if segment_name(sealed.first_seq) not in names:
+                raise self.missing(sealed.first_seq)
+        report.first_seq = first_seq_of(names[0]) if names else self.known.first_seq
         report.last_seq = report.first_seq - 1
         self.begin(report.first_seq)
         sizes = {name: (self.journal / name).stat().st_size for name in names}
         done, total = 0, max(sum(sizes.values()), 1)
         for name in names:
-            segment, data = self.segment(name, known, is_last=name == names[-1])
+            segment, data = self.segment(name, is_last=name == names[-1])
             if segment is not None:
                 for frame in frames(data[: segment.end], HEADER_BYTES, segment.header.seed):
                     self.replay(segment.path, frame)
@@ -155,14 +156,9 @@ class Verification:
             done += sizes[name]
         self.finish()
 
-    def require_all(self, names: list[str], known: Manifest) -> None:
-        for sealed in known.sealed:
-            if segment_name(sealed.first_seq) not in names:
-                self.missing(sealed.first_seq)
-
-    def missing(self, first_seq: int) -> None:
+    def missing(self, first_seq: int) -> JournalDamaged:
         path = self.journal / segment_name(first_seq)
-        raise JournalDamaged(path, 0, f"a segment that starts with command {first_seq} is missing")
+        return JournalDamaged(path, 0, f"a segment that starts with command {first_seq} is missing")
 
     def begin(self, first_seq: int) -> None:
         """Take the state from which the journal's first command goes on."""
@@ -173,26 +169,26 @@ class Verification:
                 raise Wrong(self.journal, None, why)
             seq = usable[0]
             about, self.exchange = snapshots.load(self.disk, self.folder, seq)
-            self.agree(self.folder / snapshot_name(seq), about.digest)
+            self.agree(seq, about.digest)
             self.report.replayed_after = seq
             self.numbers = {number: account.number for number, account in self.exchange.accounts.items()}
         self.testimony.begin(self.report.replayed_after, self.numbers)
         self.checkpoints = [seq for seq in self.checkpoints if seq > self.report.replayed_after]
 
-    def segment(self, name: str, known: Manifest, *, is_last: bool) -> tuple[Segment | None, bytes]:
+    def segment(self, name: str, *, is_last: bool) -> tuple[Segment | None, bytes]:
         """What a segment holds now, which goes on from the one before and is as the manifest says."""
         path, report = self.journal / name, self.report
         if first_seq_of(name) != report.last_seq + 1:
-            self.missing(report.last_seq + 1)
+            raise self.missing(report.last_seq + 1)
         segment, data = self.read(path, is_last=is_last)
         if segment is None:
-            report.torn = [*report.torn, Torn(str(path), 0, len(data))]
+            report.torn.append(Torn(str(path), 0, len(data)))
             return None, data
-        sealed = known.of(segment.header.first_seq)
+        sealed = self.known.of(segment.header.first_seq)
         if sealed is not None and sealed != segment.sealed():
             raise JournalDamaged(path, segment.end, f"the manifest has it end with command {sealed.last_seq}")
         if segment.torn:
-            report.torn = [*report.torn, Torn(str(path), segment.end, segment.torn)]
+            report.torn.append(Torn(str(path), segment.end, segment.torn))
         report.segments += 1
         return segment, data
 
@@ -242,21 +238,22 @@ class Verification:
 
     def compare(self, seq: int) -> None:
         """The state is that of the snapshot, and the snapshot can be restored from."""
-        path = self.folder / snapshot_name(seq)
         try:
             about, restored = snapshots.load(self.disk, self.folder, seq)
         except FileNotFoundError:  # the engine has deleted it meanwhile: it keeps the newest
             return
-        self.agree(path, about.digest)
+        self.agree(seq, about.digest)
         if restored.digest() != about.digest:
+            path = self.folder / snapshot_name(seq)
             raise Wrong(path, None, "what is restored from it has another digest than it says")
 
-    def agree(self, path: Path, digest: str) -> None:
-        """The state has this digest, and nothing is wrong with it."""
-        if self.exchange.digest() != digest:
-            raise Wrong(path, None, f"its digest is {digest}, and that of the replay {self.exchange.digest()}")
+    def agree(self, seq: int, digest: str) -> None:
+        """The state has the digest of the snapshot after command `seq`, and nothing is wrong with it."""
+        path, found = self.folder / snapshot_name(seq), self.exchange.digest()
+        if found != digest:
+            raise Wrong(path, None, f"its digest is {digest}, and that of the replay {found}")
         self.require_sound(path)
-        self.report.snapshots = [*self.report.snapshots, int(path.name.partition(".")[0])]
+        self.report.snapshots.append(seq)
 
     def require_sound(self, path: Path) -> None:
         for fault in audit(self.exchange):
@@ -272,7 +269,8 @@ class Verification:
         testimony = self.testimony
         report.event_log_first_seq, report.event_log_last_seq = testimony.first_seq, testimony.last_seq
         report.event_log_events = testimony.events
-        report.torn = [*report.torn, *filter(None, [testimony.torn])]
+        if testimony.torn is not None:
+            report.torn.append(testimony.torn)
         self.require_sound(self.journal)
         testimony.finish(report.last_seq)
         for seq in self.checkpoints:
