@@ -22,7 +22,7 @@ from engine.order import BUY, Order, Side
 
 def audit(exchange: Exchange) -> Iterator[str]:
     """What does not hold, in words; nothing where all does."""
-    yield from balanced(exchange)
+    yield from sum_faults(exchange)
     resting: dict[int, Order] = {}
     for name, market in sorted(exchange.registry.markets.items()):
         yield from book_faults(name, market, resting)
@@ -32,7 +32,8 @@ def audit(exchange: Exchange) -> Iterator[str]:
         yield f"order {order_id} rests in a book, and is no open order of an account"
 
 
-def balanced(exchange: Exchange) -> Iterator[str]:
+def sum_faults(exchange: Exchange) -> Iterator[str]:
+    """What does not come to zero over all accounts."""
     assets: defaultdict[str, int] = defaultdict(int)
     instruments: defaultdict[str, int] = defaultdict(int)
     for account in exchange.accounts.values():

@@ -13,6 +13,7 @@ from typing import Protocol
 
 PRIVATE = 0o600
 FULL = (errno.ENOSPC, errno.EDQUOT)
+DRAFT = ".new"  # behind the name of a file that is being written
 
 
 class Disk(Protocol):
@@ -95,9 +96,6 @@ class LocalDisk:
 
 
 LOCAL_DISK = LocalDisk()
-
-
-DRAFT = ".new"  # behind the name of a file that is being written
 
 
 def write_all(disk: Disk, fd: int, data: bytes, offset: int) -> None:

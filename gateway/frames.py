@@ -1,7 +1,7 @@
-r"""Checksummed frames in append-only files: the form on disk of the journal and of the event log.
+r"""Checksummed frames: the form on disk of the journal, of the event log and its indexes, and of snapshots.
 
-A file is a header and then frames, one for each write. A crash can leave the last frame half-written, and hardware can
-change any bit; the checksum finds both. All integers are little-endian.
+A file is a header and then frames; in one that grows there is a frame for each write. A crash can leave the last frame
+half-written, and hardware can change any bit; the checksum finds both. All integers are little-endian.
 
     header  magic (8 bytes) | format version u32 | first seq u64 | salt (8 bytes) | crc32c u32 of the 28 bytes before
     frame   marker ff d3 4f 58 | crc32c u32 | payload length u32 | first seq u64 | last seq u64 | payload (msgpack)

@@ -155,7 +155,7 @@ def read_state(path: Path, file: Reading, seq: int) -> tuple[About, memoryview]:
     return about, memoryview(state).toreadonly()
 
 
-def drop_older(disk: Disk, directory: Path, kept: int) -> None:
+def prune(disk: Disk, directory: Path, kept: int) -> None:
     """Remove all but the newest `kept` snapshots, and what was never finished. OSError."""
     for seq in snapshot_seqs(disk, directory)[kept:]:
         disk.remove(directory / snapshot_name(seq))

@@ -47,7 +47,7 @@ class Wanted(Struct, frozen=True):
 
 
 class Upkeep:
-    """`run` until it is cancelled. `snapshot_seq` is the command of the newest snapshot, or of the last try at one."""
+    """`run` until it is cancelled. `snapshot_seq` is the command of the newest snapshot, 0 where there is none."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Upkeep:
 
     async def tidy(self) -> None:
         """Delete what is kept no longer: old snapshots first, then what the oldest of the rest does not need."""
-        snapshots.drop_older(self.disk, self.folder, KEPT_SNAPSHOTS)
+        snapshots.prune(self.disk, self.folder, KEPT_SNAPSHOTS)
         kept = snapshots.snapshot_seqs(self.disk, self.folder)
         if len(kept) < KEPT_SNAPSHOTS:
             return
