@@ -9,6 +9,9 @@ disk while there is still room to write what was promised. A file that is closed
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from errno import ENOSPC
 from pathlib import Path
 
 from gateway.disk import Disk, is_full, write_all
@@ -31,14 +34,29 @@ class AppendFile:
         self.allocated = disk.size(self.fd)
         self.is_short = False
 
+    @classmethod
+    def start(cls, disk: Disk, path: Path, beginning: bytes, *, ahead: int, durable: bool) -> AppendFile:
+        """A new file that begins so, with room ahead. OSError, of a full disk too, and then there is no such file."""
+        file = cls(disk, path, ahead=ahead)
+        try:
+            file.cut(0)
+            file.append(beginning)
+            file.allocate()
+            if file.is_short:
+                raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))
+            if durable:
+                file.make_durable()
+        except OSError:
+            disk.close(file.fd)
+            with suppress(OSError):
+                disk.remove(path)
+            raise
+        return file
+
     @property
     def room(self) -> int:
         """Bytes that can be written whatever becomes of the disk's free space."""
         return self.allocated - self.end
-
-    def read(self) -> bytes:
-        """All of it, with what is allocated."""
-        return self.disk.read(self.fd, self.allocated, 0)
 
     def append(self, data: bytes) -> None:
         """Write at the end. OSError."""
@@ -49,6 +67,11 @@ class AppendFile:
 
     def sync(self) -> None:
         self.disk.sync(self.fd)
+
+    def make_durable(self) -> None:
+        """Sync it, and the folder that has its name."""
+        self.sync()
+        self.disk.sync_directory(self.path.parent)
 
     def allocate(self) -> None:
         """See to it that there is room ahead. OSError where that fails for another reason than a full disk."""

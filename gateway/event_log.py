@@ -140,8 +140,7 @@ class EventLog:
 
     def settle(self) -> None:
         """Let no loss of power bring back what was cut off: other commands will have its place in the journal."""
-        self.growing.file.sync()
-        self.disk.sync_directory(self.directory)
+        self.growing.file.make_durable()
 
     def begins_whole(self, segment: Found) -> bool:
         """Whether it can be told which numbers are before it; if not, it is not usable."""

@@ -17,10 +17,8 @@ is scanned instead.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
-from errno import ENOSPC
 from pathlib import Path
 
 import msgspec
@@ -219,18 +217,7 @@ class Growing:
         """A new file, with room ahead. OSError, and then nothing is new."""
         header = new_header(MAGIC, VERSION, first_seq)
         path = directory / segment_name(first_seq)
-        file = AppendFile(disk, path, ahead=ahead)
-        try:
-            file.cut(0)
-            file.append(opening_bytes(header, numbers))
-            file.allocate()
-            if file.is_short:
-                raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))
-        except OSError:
-            disk.close(file.fd)
-            with suppress(OSError):
-                disk.remove(path)
-            raise
+        file = AppendFile.start(disk, path, opening_bytes(header, numbers), ahead=ahead, durable=False)
         return cls(file, header, numbers, {}, first_seq - 1)
 
     @classmethod

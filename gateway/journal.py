@@ -15,12 +15,10 @@ for what must go on, and its owner takes in no more than that until there is spa
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import StrEnum
-from errno import ENOSPC
 from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
@@ -202,9 +200,13 @@ class Journal:
             self.torn_bytes = segment.torn
             log.warning("journal_tail_dropped", path=str(segment.path), offset=segment.end, bytes=segment.torn)
         self.file.cut(segment.end)
-        if self.durability is Durability.FSYNC:  # again: after a failed sync the kernel takes for synced what is not
-            write_all(self.disk, self.file.fd, data[segment.last_write : segment.end], segment.last_write)
-            self.settle(self.file)
+        if self.durability is Durability.FSYNC:
+            self.settle(segment, data)
+
+    def settle(self, segment: Segment, data: bytes) -> None:
+        """Write again what was written last: after a failed sync the kernel takes for synced what is not. OSError."""
+        write_all(self.disk, self.file.fd, data[segment.last_write : segment.end], segment.last_write)
+        self.file.make_durable()
 
     def begin_again(self, path: Path, size: int) -> None:
         """Make a segment whose making was interrupted; it holds no batch."""
@@ -302,20 +304,9 @@ class Journal:
         """A new file, on the disk with its name before anything is in it. OSError, and then nothing is new."""
         path = self.directory / segment_name(first_seq)
         header = new_header(MAGIC, VERSION, first_seq)
-        file = AppendFile(self.disk, path, ahead=self.ahead)
-        try:
-            file.cut(0)
-            file.allocate()
-            if file.is_short:
-                raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))
-            file.append(header_bytes(header))
-            self.settle(file)
-        except OSError:
-            file.close()
-            with suppress(OSError):
-                self.disk.remove(path)
-            raise
-        self.file, self.header = file, header
+        durable = self.durability is Durability.FSYNC
+        self.file = AppendFile.start(self.disk, path, header_bytes(header), ahead=self.ahead, durable=durable)
+        self.header = header
 
     def store_manifest(self) -> bool:
         """Say which segments are sealed. Where there is no room for it, the next start reads them instead."""
@@ -346,11 +337,6 @@ class Journal:
         except OSError as problem:
             return problem
         return None
-
-    def settle(self, file: AppendFile) -> None:
-        if self.durability is Durability.FSYNC:
-            file.sync()
-            self.disk.sync_directory(self.directory)
 
     def close(self) -> None:
         """Wait for the batch in flight and end. What is buffered and not committed is given up."""
