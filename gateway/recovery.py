@@ -67,6 +67,7 @@ def recover(data: Path, durability: Durability, *, disk: Disk = LOCAL_DISK, work
     strict = durability is Durability.FSYNC
     oldest = 0 if journal.first_seq == 1 else min((seq for seq in seqs if seq + 1 >= journal.first_seq), default=0)
     event_log = EventLog.open(data / "events", journal.last_seq, strict=strict, replay_after=oldest, disk=disk)
+    seqs = drop_ahead(disk, folder, seqs, journal)
     start, exchange = starting_point(disk, folder, seqs, journal, event_log)
     journal.prepare()
     event_log.begin(start, ((account.account_id, account.number) for account in exchange.accounts.values()))
@@ -77,20 +78,25 @@ def recover(data: Path, durability: Durability, *, disk: Disk = LOCAL_DISK, work
     return Recovered(exchange, journal, event_log, start)
 
 
+def drop_ahead(disk: Disk, folder: Path, seqs: list[int], journal: Journal) -> list[int]:
+    """Drop the snapshots that the journal does not lead up to, and return the rest: commands to come will have their
+    place in the journal, and they must not be taken for the state then. SnapshotAhead where commits are synced."""
+    for seq in seqs:
+        if seq > journal.last_seq:
+            if journal.durability is Durability.FSYNC:
+                raise SnapshotAhead(folder / snapshot_name(seq), seq, journal.last_seq)
+            log.warning("snapshot_dropped", seq=seq, problem=f"the journal ends at command {journal.last_seq}")
+            disk.remove(folder / snapshot_name(seq))
+            disk.sync_directory(folder)
+    return [seq for seq in seqs if seq <= journal.last_seq]
+
+
 def starting_point(
     disk: Disk, folder: Path, seqs: list[int], journal: Journal, event_log: EventLog
 ) -> tuple[int, Exchange]:
     """The newest good snapshot that the event log reaches, or else the first command, or else the newest good one."""
     newest: tuple[int, Exchange] | None = None
     for seq in seqs:
-        if seq > journal.last_seq:
-            if journal.durability is Durability.FSYNC:
-                raise SnapshotAhead(folder / snapshot_name(seq), seq, journal.last_seq)
-            # Other commands will have its place in the journal, and it must not be taken for their state then.
-            log.warning("snapshot_dropped", seq=seq, problem=f"the journal ends at command {journal.last_seq}")
-            disk.remove(folder / snapshot_name(seq))
-            disk.sync_directory(folder)
-            continue
         try:
             about, exchange = snapshots.load(disk, folder, seq)
         except SnapshotDamaged as problem:
