@@ -21,6 +21,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import TypeAlias
 
@@ -78,7 +79,7 @@ class Chain(Struct):
         self.newest = offset
         self.last = last  # last of all: a reader in another thread goes by it
 
-    def entry(self, number: int) -> int:
+    def offset_of(self, number: int) -> int:
         """The offset of the frame with event `number`, or of one at most SPACING events behind it."""
         newest, anchors = self.newest, self.anchors or ()
         at = max(anchors_of(self.before, number - 1 + SPACING) - 1, 0)
@@ -86,6 +87,15 @@ class Chain(Struct):
 
 
 Chains = dict[int, Chain]
+
+
+def extend(chains: Chains, spans: Iterable[Span], offset: int) -> None:
+    """The frame at `offset` holds these events."""
+    for account, first, last, _ in spans:
+        chain = chains.get(account)
+        if chain is None:
+            chain = chains[account] = Chain(first - 1, first - 1)
+        chain.extend(last, offset)
 
 
 class About(Struct, frozen=True, array_like=True):

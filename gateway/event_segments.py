@@ -108,18 +108,9 @@ class Scan(Struct):
             return False
         if not all(first == self.last_number(account) + 1 for account, first, _, _ in spans):
             return False
-        extend(self.chains, spans, frame.offset)
+        event_chains.extend(self.chains, spans, frame.offset)
         self.last_seq, self.end = frame.last_seq, frame.end
         return True
-
-
-def extend(chains: Chains, spans: Sequence[Span], offset: int) -> None:
-    """Remember the frame at `offset`."""
-    for account, first, last, _ in spans:
-        chain = chains.get(account)
-        if chain is None:
-            chain = chains[account] = Chain(first - 1, first - 1)
-        chain.extend(last, offset)
 
 
 def scan(path: Path, data: bytes, until_seq: int) -> Scan | None:
@@ -234,7 +225,7 @@ class Growing:
         """Write one frame, and only then remember it. OSError."""
         first_seq, last_seq, offset = records[0].seq, records[-1].seq, self.file.end
         self.file.append(frame_bytes(self.header.seed, first_seq, last_seq, ENCODER.encode((spans, records))))
-        extend(self.chains, spans, offset)
+        event_chains.extend(self.chains, spans, offset)
         self.last_seq = last_seq
 
     def seal(self) -> Sealed:
@@ -277,7 +268,7 @@ def load_about(disk: Disk, path: Path) -> tuple[Header, About] | None:
 def read_events(disk: Disk, path: Path, seed: int, chain: Chain, account: int, after: int, last: int) -> list[Numbered]:
     """An account's events `after` + 1 to `last`, all in one segment. EventLogDamaged, OSError."""
     parts: list[list[Numbered]] = []
-    offset, first = chain.entry(last), last + 1
+    offset, first = chain.offset_of(last), last + 1
     fd = disk.open(path)
     try:
         while first > after + 1:
