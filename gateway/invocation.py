@@ -1,5 +1,5 @@
 """How the commands beside the engine are started: settings from flags and `OUTCRY_...` variables, refused in one line;
-and how they say what they found: in words, or as JSON."""
+and how they write a time."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from random import Random
 import pytest
 
 from gateway.disk import LOCAL_DISK
-from gateway.event_log import EventLog, JournalBehind, Record
+from gateway.event_log import EventLog, JournalBehind
+from gateway.event_records import Record
 from gateway.journal import Durability, Inline, Journal
 from gateway.recovery import recover
 from gateway.segments import segment_name
