@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -12,13 +13,15 @@ from msgspec.structs import replace
 from engine import matching
 from engine.amendment import Amendment
 from engine.entry import Entry
-from gateway import frames, journal, recovery, segments
+from gateway import frames, journal, recovery, segments, snapshots
 from gateway.append_file import AppendFile
 from gateway.event_log import EventLog
 from gateway.feeds import Feeds, Window
 from gateway.journal import Journal
+from gateway.manifest import Retention
 from gateway.refusals import Refused
 from gateway.sequencer import Sequencer, ignore
+from gateway.upkeep import Upkeep
 from tests.simulation.disk import SimulatedDisk
 
 Control = Callable[[], AbstractContextManager[Any]]
@@ -111,6 +114,19 @@ def lenient(event_log: Any) -> Any:
     return Lenient
 
 
+def prepared(journal: Any) -> Any:
+    def opened(*given: Any, **named: Any) -> Any:
+        found = journal.open(*given, **{**named, "prepared": True})
+        found.prepare = lambda: None
+        return found
+
+    return SimpleNamespace(open=opened)
+
+
+def keep_snapshots(remove: Any) -> Any:
+    return lambda self, path: None if path.suffix == snapshots.SUFFIX else remove(self, path)
+
+
 CONTROLS: dict[str, Control] = {
     "nothing is synced": instead(AppendFile, "sync", nothing),
     "folders are not synced": instead(SimulatedDisk, "sync_directory", nothing),
@@ -127,6 +143,9 @@ CONTROLS: dict[str, Control] = {
     "an event log that fails is passed over": instead(Feeds, "flush", lambda _: lambda self: self.event_log.flush()),
     "the event log leaves out an event": instead(EventLog, "read", lambda read: lambda *given: read(*given)[1:]),
     "the window leaves out an event": instead(Window, "append", sometimes),
+    "the journal is cut before the event log was asked": instead(recovery, "Journal", prepared),
+    "snapshots of what was lost stay": instead(SimulatedDisk, "remove", keep_snapshots),
+    "what a start needs is deleted": instead(Upkeep, "retention", lambda _: lambda *_: Retention(1 << 60, 0)),
     "time goes with the clock": instead(Sequencer, "moment", lambda _: lambda self: self.clock()),
     "a replay has times of its own": instead(Journal, "replay", replay_late),
     "trades make money": instead(matching, "settle", keep_a_coin),

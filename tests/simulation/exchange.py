@@ -30,7 +30,7 @@ DATA = Path("/data")
 JOURNAL = DATA / "journal"
 START_NS = 1_705_314_645 * SECOND_NS
 START_WITHIN_NS = 120 * SECOND_NS
-SEGMENT_BYTES, AHEAD_BYTES = 4 << 10, 64 << 10  # small, so that a short life has many segments
+SEGMENT_BYTES, AHEAD_BYTES = 4 << 10, 8 << 10  # small, so that a short life has many segments
 WINDOW = 12  # events that a feed's readers may lag behind
 
 ONE = 10**9

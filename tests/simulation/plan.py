@@ -76,6 +76,9 @@ class Author:
             "expires_in_ms": self.random.choice((30, 200, 2000)),
         }
 
+    def burst(self) -> dict[str, Any]:
+        return {"orders": [self.submit() for _ in range(self.random.randint(5, 12))]}
+
     def named(self) -> dict[str, Any]:
         """Somebody's order, by its client order id or by a number."""
         known = self.orders[-12:] and self.random.random() < 0.7
@@ -114,7 +117,13 @@ class Author:
         return {"room": self.random.choice((0, 100, 3000, 5000))}
 
     def flip(self) -> dict[str, Any]:
-        return {"file": self.random.random(), "place": self.random.random(), "bit": self.random.randrange(8)}
+        newest = self.random.random() < 0.5
+        return {
+            "folder": self.random.random(),
+            "file": 0.999 if newest else self.random.random(),
+            "place": self.random.random(),
+            "bit": self.random.randrange(8),
+        }
 
     def switch(self) -> dict[str, Any]:
         return {"durability": self.random.choice(list(Durability))}
@@ -125,6 +134,7 @@ class Author:
 
 WRITERS: dict[str, Callable[[Author], dict[str, Any]]] = {
     "submit": Author.submit,
+    "burst": Author.burst,
     "cancel": Author.named,
     "replace": Author.replace,
     "cancel_all": Author.cancel_all,
@@ -140,7 +150,8 @@ WRITERS: dict[str, Callable[[Author], dict[str, Any]]] = {
     "switch": Author.switch,
 }
 WEIGHTS = {
-    "submit": 100,
+    "submit": 90,
+    "burst": 5,
     "cancel": 12,
     "replace": 16,
     "cancel_all": 3,

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from random import Random
+from unittest.mock import patch
+
 import pytest
 
+from gateway.journal import Durability
+from gateway.space import Space
+from gateway.upkeep import Wanted
 from tests.simulation.controls import CONTROLS
-from tests.simulation.plan import STEPS, write_plan
+from tests.simulation.loop import MS_NS
+from tests.simulation.plan import STEPS, Author, Plan, Step, write_plan
 from tests.simulation.verdict import command, play, shrink
 
 SEEDS = 320
@@ -25,6 +32,15 @@ def test_every_promise_is_kept_over_crashes_lost_power_failing_disks_and_lost_me
 def test_the_simulation_finds_that(name: str) -> None:
     with CONTROLS[name]():
         assert any(play(write_plan(seed)).broken for seed in range(CONTROL_SEEDS))
+
+
+def test_the_simulation_finds_that_orders_use_up_the_room_of_a_full_disk() -> None:
+    author = Author(Random(1))
+    bursts = (Step(number, 50 * MS_NS, "burst", author.burst()) for number in range(1, 25))
+    plan = Plan(1, Durability.FSYNC, Wanted(0), (Step(0, MS_NS, "fill", {"room": 0}), *bursts))
+    assert not play(plan).broken
+    with patch.object(Space, "narrows", False):
+        assert play(plan).broken
 
 
 def test_a_seed_is_played_the_same_way_again() -> None:

@@ -17,22 +17,25 @@ from unittest.mock import patch
 
 from structlog.testing import capture_logs
 
-from gateway import frames, upkeep
+from gateway import frames, snapshots, space, upkeep
 from gateway.event_log import JournalBehind
 from gateway.journal import Durability
 from gateway.refusals import Refused
 from gateway.segments import JournalUnusable
 from outcry import v1
 from tests.simulation.disk import PLENTY, Died, SimulatedDisk
-from tests.simulation.exchange import DATA, JOURNAL, START_NS, TEAMS, TICK, RunningExchange
+from tests.simulation.exchange import AHEAD_BYTES, DATA, JOURNAL, START_NS, TEAMS, TICK, RunningExchange
 from tests.simulation.loop import MS_NS, SECOND_NS, SimulatedLoop
 from tests.simulation.network import Answer, Intent, Refusal
 from tests.simulation.plan import READERS, Plan
-from tests.simulation.promises import Broken, Promises, last_frame, require, require_balance
+from tests.simulation.promises import SUFFIX, Broken, Promises, last_frame, require, require_balance
 from tests.simulation.readers import Reader
 
 STARTS = 40  # tries, in a row
+COMMAND_BYTES = 300  # more than any here takes in a file
+ROOM = AHEAD_BYTES // 2  # for many of them
 EVENTS = DATA / "events"
+SNAPSHOTS = DATA / snapshots.FOLDER
 PATIENCE_NS = 120 * SECOND_NS
 
 
@@ -57,6 +60,9 @@ class World:
         self.clock_step_ns = 0
         self.flipped: list[tuple[Path, int, bytes]] = []  # file, bit, and what was in the file before
         self.lost_after: int | None = None
+        self.room = 0  # that the files had when it was started
+        self.forgetful = False  # whether the journal may have lost all but what a snapshot has
+        self.darkness = False  # whether the power was ever cut
         self.flushed_seq = 0  # the last command that the event log told of when the process ended
         self.counts = Counter[str]()
         self.trace: list[str] = []
@@ -65,7 +71,7 @@ class World:
 
     def run(self) -> None:
         """Broken where the exchange does not keep its word."""
-        with surroundings(self.random):
+        with surroundings(self.random) as self.logs:
             try:
                 self.start()
                 for step in self.plan.steps:
@@ -94,12 +100,20 @@ class World:
                 self.end(power=self.power_fails)
             if self.has_failed():
                 self.counts["failures"] += 1
-                self.excused("gave itself up", self.disk.failures)
+                self.excused(f"gave itself up: {self.last_words()}", self.disk.failures + self.reasons())
                 self.end()
             if self.running is None:
                 self.start()
             elif self.loop.now_ns >= until_ns:
                 return
+
+    def last_words(self) -> str:
+        return next((str(entry["error"]) for entry in reversed(self.logs) if "error" in entry), "")
+
+    def reasons(self) -> int:
+        """Why it may end though no operation failed: it was started without room, or the power has damaged what is not
+        synced, of which it learns when somebody asks for it."""
+        return (self.room < ROOM and self.disk.refused_for_room) + (self.darkness and "EventLog" in self.last_words())
 
     def has_failed(self) -> bool:
         return self.running is not None and self.running.failed
@@ -113,7 +127,8 @@ class World:
         else:
             self.disk.kill()
         if power and not self.safe:
-            self.lost_after = 0
+            self.lost_after, self.forgetful = 0, True
+        self.darkness = self.darkness or power
         if self.running is not None:
             self.flushed_seq = self.running.event_log.last_seq
         self.running = None
@@ -153,6 +168,8 @@ class World:
         running.complete(running.apply_venue())
         running.keep_in_order(self.promises.look)
         self.running = running
+        self.disk.failures = self.disk.refused_for_room = 0
+        self.room = min(running.journal.room, running.event_log.room)
         self.say(f"started with command {running.recovered_seq}")
 
     def refused(self, problem: Exception) -> None:
@@ -162,7 +179,8 @@ class World:
         require(str(DATA) in str(problem), "a refusal to start names no file:", str(problem))
         self.loop.kill()
         self.disk.kill()
-        if not self.flipped:
+        needed = (SUFFIX, snapshots.SUFFIX) if self.forgetful else (SUFFIX,)
+        if not any(path.suffix in needed for path, _, _ in self.flipped):
             require(self.lost_after is not None, "it does not start:", str(problem))
             raise GivenUp(str(problem))
         self.mend()
@@ -250,6 +268,10 @@ class World:
         )
         self.intend(name, account, request)
 
+    def burst(self, orders: list[dict[str, Any]]) -> None:
+        for order in orders:
+            self.submit(**order)
+
     def cancel(self, name: str, account: int, **named: Any) -> None:
         self.intend(name, account, v1.CancelRequest(**named))
 
@@ -307,11 +329,12 @@ class World:
     def free(self) -> None:
         self.disk.capacity = PLENTY
 
-    def flip(self, file: float, place: float, bit: int) -> None:
+    def flip(self, folder: float, file: float, place: float, bit: int) -> None:
         """A bit turns while nothing runs. What may be gone with it is the last batch, if nothing else tells of that."""
         self.end()
-        paths = [folder / name for folder in self.disk.folders for name in self.disk.listing(folder)]
-        paths = [path for path in sorted(paths) if self.disk.content(path)]
+        folders = [name for name in (JOURNAL, EVENTS, SNAPSHOTS) if any(map(len, self.contents(name)))]
+        directory = folders[int(folder * len(folders))]
+        paths = [directory / name for name in self.disk.listing(directory) if self.disk.content(directory / name)]
         path = paths[int(file * len(paths))]
         content = self.disk.content(path)
         at = int(place * len(content.rstrip(b"\0") or content)) * 8 + bit
@@ -321,6 +344,9 @@ class World:
         self.disk.flip(path, at)
         self.flipped.append((path, at, content))
         self.say(f"flipped bit {at % 8} at offset {at // 8} of {path}")
+
+    def contents(self, folder: Path) -> list[bytes]:
+        return [self.disk.content(folder / name) for name in self.disk.listing(folder)]
 
     def switch(self, durability: Durability) -> None:
         """From the next start on."""
@@ -339,20 +365,18 @@ class World:
         folder.sync()
 
 
-ACTIONS: dict[str, Callable[..., None]] = {
-    name: getattr(World, name)
-    for name in (
-        *("submit", "cancel", "replace", "cancel_all", "follow", "leave", "lag", "kill", "cut_power", "stop", "die"),
-        *("fail", "short_writes", "slow", "fill", "free", "flip", "clock", "lose_event_log", "switch"),
-    )
-}
+NAMES = (
+    "submit burst cancel replace cancel_all follow leave lag kill cut_power stop die fail short_writes slow fill free"
+    " flip clock lose_event_log switch"
+)
+ACTIONS: dict[str, Callable[..., None]] = {name: getattr(World, name) for name in NAMES.split()}
 
 
 @contextmanager
-def surroundings(random: Random) -> Iterator[None]:
-    """All that the code would otherwise take from the machine that it runs on."""
+def surroundings(random: Random) -> Iterator[list[Any]]:
+    """All that the code would otherwise take from the machine that it runs on, or leave there: its log."""
     with ExitStack() as stack:
         stack.enter_context(patch.object(frames, "os", SimpleNamespace(urandom=random.randbytes)))
         stack.enter_context(patch.object(upkeep, "LOOK_S", 0.1))
-        stack.enter_context(capture_logs())
-        yield
+        stack.enter_context(patch.object(space, "COMMAND_BYTES", COMMAND_BYTES))
+        yield stack.enter_context(capture_logs())
