@@ -190,8 +190,19 @@ class Journal:
             self.begin_again(tail.path, len(tail.data))
         else:
             self.go_on(tail.segment, tail.data)
+        if self.durability is Durability.FSYNC:
+            self.sync_sealed()
         self.file.allocate()
         self.is_short = self.file.is_short
+
+    def sync_sealed(self) -> None:
+        """They may be of a start in `write`, and what is shown from now on must survive a loss of power. OSError."""
+        for segment in self.sealed:
+            fd = self.disk.open(self.directory / segment_name(segment.first_seq))
+            try:
+                self.disk.sync(fd)
+            finally:
+                self.disk.close(fd)
 
     def go_on(self, segment: Segment, data: bytes) -> None:
         """Append to the last segment, behind its last whole batch."""

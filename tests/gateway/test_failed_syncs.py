@@ -88,3 +88,18 @@ def test_a_segment_that_a_full_disk_kept_from_being_made_does_not_come_back_with
     disk.cut_power()
     disk.capacity = PLENTY
     assert opened().last_seq == 5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_was_committed_in_write_survives_a_loss_of_power_once_a_start_in_fsync_has_shown_it(seed: int) -> None:
+    disk = SimulatedDisk(Random(seed))
+
+    def opened(durability: Durability) -> Journal:
+        return Journal.open(
+            Path("/journal"), durability=durability, segment_bytes=64, ahead=0, disk=disk, worker=Inline()
+        )
+
+    assert write_batches(opened(Durability.WRITE), [3, 3, 3]) == [None] * 3
+    assert opened(Durability.FSYNC).last_seq == 9
+    disk.cut_power()
+    assert len(list(opened(Durability.FSYNC).replay())) == 9

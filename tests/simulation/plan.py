@@ -121,7 +121,7 @@ class Author:
         return {
             "folder": self.random.random(),
             "file": 0.999 if newest else self.random.random(),
-            "place": self.random.random(),
+            "place": self.random.choice((1, 0.05)) * -self.random.random() % 1,
             "bit": self.random.randrange(8),
         }
 
@@ -162,12 +162,12 @@ WEIGHTS = {
     "cut_power": 6,
     "stop": 2,
     "die": 10,
-    "fail": 9,
+    "fail": 12,
     "short_writes": 3,
     "slow": 4,
     "fill": 4,
     "free": 6,
-    "flip": 5,
+    "flip": 8,
     "clock": 3,
     "lose_event_log": 2,
     "switch": 1,

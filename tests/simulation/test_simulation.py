@@ -17,7 +17,7 @@ from tests.simulation.verdict import command, play, shrink
 
 SEEDS = 320
 AT_ONCE = 20
-CONTROL_SEEDS = 60
+CONTROL_SEEDS = 150
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
