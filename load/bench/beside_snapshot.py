@@ -72,11 +72,12 @@ def measured(durability: str, folder: Path) -> tuple[float, list[Waits]]:
 
 def one_round(engine: OwnEngine, driver: Driver, load: Load) -> Waits:
     before = driver.run(load, BEFORE_S)
+    until = str(journal_seq(engine))  # before the load goes on: the engine works on the answer, and orders wait
     process = driver.start(load, LONGEST_S)
     time.sleep(1)  # the load has begun
     began = time.time()
     subprocess.run(
-        [sys.executable, "-m", "gateway.snapshotter", "--data", str(engine.data), "--until", str(journal_seq(engine))],
+        [sys.executable, "-m", "gateway.snapshotter", "--data", str(engine.data), "--until", until],
         stdout=subprocess.DEVNULL,
         timeout=10 * LONGEST_S,
         check=True,
