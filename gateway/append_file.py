@@ -88,6 +88,22 @@ class AppendFile:
             self.allocated += size
         self.is_short = False
 
+    def resume(self, end: int) -> None:
+        """Go on at `end` of what was there. The space behind it is kept, if it is one: a full disk would not give it
+        again. What else stands there is written over with zeros. OSError."""
+        rest = self.disk.read(self.fd, self.allocated - end, end)
+        torn = len(rest.rstrip(b"\0"))
+        if torn:
+            write_all(self.disk, self.fd, bytes(torn), end)
+        self.end = end
+        try:
+            if rest:
+                self.disk.allocate(self.fd, end, len(rest))
+        except OSError as problem:  # a copy may have holes where there was space
+            if not is_full(problem):
+                raise
+            self.cut(end)
+
     def cut(self, end: int) -> None:
         """Nothing counts from `end` on, and it is given back."""
         self.disk.truncate(self.fd, end)

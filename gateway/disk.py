@@ -136,6 +136,9 @@ def replace_file(disk: Disk, path: Path, parts: Iterable[bytes], *, durable: boo
             offset += len(part)
             if durable:
                 disk.sync(fd)
+    except OSError:  # where the disk is full, others need what it has taken
+        disk.remove(draft)
+        raise
     finally:
         disk.close(fd)
     disk.rename(draft, path)

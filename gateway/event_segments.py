@@ -217,7 +217,7 @@ class Growing:
         file = AppendFile(disk, path, ahead=ahead)
         if found.torn:
             log.warning("event_log_tail_dropped", path=str(path), offset=found.end, bytes=found.torn)
-        file.cut(found.end)
+        file.resume(found.end)
         file.allocate()
         return cls(file, found.header, found.numbers, found.chains, found.last_seq)
 

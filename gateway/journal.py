@@ -152,6 +152,11 @@ class Journal:
             self.look(self.directory / name, known, is_last=name == names[-1])
         self.durable_seq, self.durable_time_ns = self.last_seq, self.last_time_ns
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all was found."""
+        return not self.sealed and self.tail is None
+
     def names(self, known: Manifest | None) -> list[str]:
         """The segments there are. What was being deleted, or about to be made, goes."""
         kept = segment_names(self.disk, self.directory, known or Manifest())
@@ -210,7 +215,7 @@ class Journal:
         if segment.torn:
             self.torn_bytes = segment.torn
             log.warning("journal_tail_dropped", path=str(segment.path), offset=segment.end, bytes=segment.torn)
-        self.file.cut(segment.end)
+        self.file.resume(segment.end)
         if self.durability is Durability.FSYNC:
             self.settle(segment, data)
 

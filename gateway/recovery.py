@@ -44,6 +44,16 @@ class SnapshotAhead(JournalUnusable):
         )
 
 
+class JournalGone(JournalUnusable):
+    """There are snapshots, and no journal."""
+
+    def __init__(self, directory: Path, seq: int) -> None:
+        super().__init__(
+            f"{directory} holds no segment, but there is a snapshot of the state after command {seq}: what was"
+            " acknowledged since is missing. Restore the journal"
+        )
+
+
 class Recovered(Struct):
     """What a start begins with. `snapshot_seq` is the command after which it replayed; 0 where from the first."""
 
@@ -65,6 +75,9 @@ def recover(data: Path, durability: Durability, *, disk: Disk = LOCAL_DISK, work
         data / "journal", durability=durability, after_seq=after_seq, prepared=False, disk=disk, worker=worker
     )
     strict = durability is Durability.FSYNC
+    if strict and seqs and journal.is_empty:
+        raise JournalGone(journal.directory, after_seq)
+    snapshots.drop_drafts(disk, folder)
     oldest = 0 if journal.first_seq == 1 else min((seq for seq in seqs if seq + 1 >= journal.first_seq), default=0)
     event_log = EventLog.open(data / "events", journal.last_seq, strict=strict, replay_after=oldest, disk=disk)
     seqs = drop_ahead(disk, folder, seqs, journal)

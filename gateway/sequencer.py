@@ -98,7 +98,7 @@ class Sequencer:
         self.monotonic = monotonic
         self.space = Space(journal, event_log)
         self.admission = Admission(pending_limit, self.space)
-        self.narrow = False  # not everything may come in: the one flag that the order path tests
+        self.narrow = self.space.narrows  # not everything may come in: the one flag that the order path tests
         self.loop = asyncio.get_running_loop()
         self.seq = journal.last_seq
         self.time_ns = journal.last_time_ns
@@ -158,12 +158,12 @@ class Sequencer:
         self.require_running()
         waiting = self.waiting()
         self.admission.admit(command, self.is_retry(command), waiting)
-        self.space.reserve(waiting + self.closings(command))
+        self.space.reserve(waiting + 1, self.closings(command))
 
     def closings(self, command: Command) -> int:
         """How many orders a command may close."""
         owner = self.exchange.accounts.get(command.account) if isinstance(command, CancelAll) else None
-        return 1 if owner is None else len(owner.resting)
+        return 0 if owner is None else len(owner.resting)
 
     def waiting(self) -> int:
         """How many commands wait for the disk."""

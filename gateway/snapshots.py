@@ -159,6 +159,11 @@ def prune(disk: Disk, directory: Path, kept: int) -> None:
     """Remove all but the newest `kept` snapshots, and what was never finished. OSError."""
     for seq in snapshot_seqs(disk, directory)[kept:]:
         disk.remove(directory / snapshot_name(seq))
+    drop_drafts(disk, directory)
+
+
+def drop_drafts(disk: Disk, directory: Path) -> None:
+    """Remove what was never finished. OSError."""
     for name in disk.names(directory):
         if name.endswith(DRAFT):
             disk.remove(directory / name)

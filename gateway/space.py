@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.refusals import Refused, unavailable
+from gateway.refusals import RETRY_AFTER_S, Refused
+from outcry import v1
 
 COMMAND_BYTES = 2 << 10  # more than a command and what it says take in either file
+CLOSING_BYTES = 640  # more than what is said of one order that it closes besides
 
 
 class File(Protocol):
@@ -41,11 +43,14 @@ class Space:
         if self.narrows:
             raise full()
 
-    def reserve(self, commands: int) -> None:
-        """Let in the last of so many commands that are not written yet. Refused where there is no room for them all."""
-        if self.narrows and min(file.room for file in self.files) < commands * COMMAND_BYTES:
+    def reserve(self, commands: int, closings: int) -> None:
+        """Let in the last of so many commands that are not written yet, which closes so many orders. Refused where
+        there is no room for them all."""
+        size = commands * COMMAND_BYTES + closings * CLOSING_BYTES
+        if self.narrows and min(file.room for file in self.files) < size:
             raise full()
 
 
 def full() -> Refused:
-    return unavailable("The disk is full; orders are taken again when there is space")
+    words = "The disk is full; orders are taken again when there is space"
+    return Refused(v1.SERVICE_UNAVAILABLE, words, {"retry_after": RETRY_AFTER_S})

@@ -76,6 +76,7 @@ class Upkeep:
             if seq - self.snapshot_seq < self.wanted.snapshot_every:
                 continue
             try:
+                await self.tidy()  # which may make the room that the snapshot needs
                 await self.snapshot(seq)
                 self.snapshot_seq, pause_s = seq, LOOK_S
                 await self.tidy()

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
 
 from gateway.disk import LocalDisk
+from gateway.space import COMMAND_BYTES
 from outcry import v1
 from tests.experiments.crowd import UNIT
 from tests.gateway.test_sequencer import rejects
@@ -93,6 +96,39 @@ async def test_cancels_are_refused_too_before_the_reserve_is_used_up(tmp_path: P
             await stubs.orders.CancelOrder(v1.CancelRequest(order_id=placed.order_id), metadata=key)
         assert [reject.reason for reject in rejects(refusal.value)] == [v1.SERVICE_UNAVAILABLE]
         assert not running.failed.is_set()
+
+
+async def test_many_orders_are_cancelled_at_once_on_a_full_disk(tmp_path: Path) -> None:
+    """One command, and little is said of each order."""
+    disk = FullDisk()
+    async with venue(tmp_path / "data", disk=disk) as running:
+        file, stubs = running.gateway.journal.file, running.stubs
+        _, key = await stubs.register()
+        orders = [v1.Instruction(submit=order("", "AAPL"))] * 1_000
+        async for _ in stubs.orders.Session(iter([v1.Instructions(instructions=orders)] * 3), metadata=key):
+            pass
+        disk.is_full = True
+        file.ahead = 4 * file.allocated
+        await stubs.orders.SubmitOrder(order("last"), metadata=key)
+        await until(lambda: running.gateway.sequencer.narrow)
+        assert running.gateway.event_log.room < 3_000 * COMMAND_BYTES, "else this shows nothing"
+        cancelled = await stubs.orders.CancelAll(v1.CancelAllRequest(), metadata=key)
+        assert len(cancelled.order_ids) == 3_001
+
+
+async def test_an_engine_that_starts_on_a_full_disk_takes_no_order(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    async with venue(data) as running:
+        _, key = await running.stubs.register()
+    disk = FullDisk()
+    disk.is_full = True
+    async with venue(data, disk=disk) as running:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await running.stubs.orders.SubmitOrder(order("first"), metadata=key)
+        assert [reject.reason for reject in rejects(refusal.value)] == [v1.SERVICE_UNAVAILABLE]
+        status = rpc_status.from_call(refusal.value)
+        assert status is not None
+        assert any(detail.Is(RetryInfo.DESCRIPTOR) for detail in status.details), "when to come back"
 
 
 @pytest.fixture

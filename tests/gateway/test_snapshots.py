@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from errno import ENOSPC
 from pathlib import Path
 from random import Random
 
@@ -12,7 +14,7 @@ from msgspec.structs import replace
 from engine.commands import AdvanceTime, CancelOrder, Command
 from engine.exchange import Exchange
 from gateway import manifest, snapshots, snapshotter
-from gateway.disk import LOCAL_DISK
+from gateway.disk import DRAFT, LOCAL_DISK, LocalDisk
 from gateway.event_records import Numbered
 from gateway.journal import Durability, Journal
 from gateway.manifest import Retention
@@ -226,3 +228,52 @@ def test_a_snapshot_of_a_later_format_is_told_as_such(data: Path) -> None:
     path.write_bytes(later + whole[len(later) :])
     with pytest.raises(SnapshotDamaged, match="format 2; this version reads up to format 1"):
         snapshots.load(LOCAL_DISK, data / snapshots.FOLDER, 10)
+
+
+def test_a_snapshot_without_a_journal_is_refused_where_commands_were_synced(data: Path) -> None:
+    snapshotter.make(LOCAL_DISK, data, 400)
+    for folder in ("journal", "events"):
+        shutil.rmtree(data / folder)
+    with pytest.raises(JournalUnusable, match="holds no segment"):
+        recover(data, Durability.FSYNC)
+    recovered = recover(data, Durability.WRITE)
+    close(recovered)
+    assert (recovered.snapshot_seq, recovered.journal.last_seq) == (400, 400)
+
+
+def test_what_was_never_finished_of_a_snapshot_goes_at_the_next_start(data: Path) -> None:
+    draft = data / snapshots.FOLDER / (snapshots.snapshot_name(7) + DRAFT)
+    draft.write_bytes(b"half of a")
+    recovered_digest(data)
+    assert not draft.exists()
+
+
+def test_a_snapshot_for_which_there_is_no_room_takes_none(data: Path) -> None:
+    class NearlyFull(LocalDisk):
+        def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+            if offset:
+                raise OSError(ENOSPC, "No space left on device")
+            return super().write(fd, data, offset)
+
+    with pytest.raises(OSError, match="No space left"):
+        snapshotter.make(NearlyFull(), data, 400)
+    assert list((data / snapshots.FOLDER).iterdir()) == []
+
+
+def test_the_space_that_was_allocated_is_kept_over_a_restart(data: Path) -> None:
+    """On a disk that is full since, cancels still have it."""
+
+    class Full(LocalDisk):
+        def allocate(self, fd: int, offset: int, size: int) -> None:
+            if offset + size > self.size(fd):
+                raise OSError(ENOSPC, "No space left on device")
+
+    last = sorted((data / "journal").glob("*.journal"))[-1]
+    end = last.stat().st_size
+    with last.open("ab") as file:
+        file.write(b"torn" + bytes(100_000))
+    journal = Journal.open(data / "journal", durability=Durability.WRITE, disk=Full())
+    assert journal.is_short
+    assert (journal.file.end, journal.room) == (end, 100_004)
+    assert not last.read_bytes()[end:].strip(b"\0"), "what was torn is no part of it"
+    journal.close()
