@@ -7,8 +7,10 @@ none, or the folder for it is in use.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliPositionalArg
 
@@ -16,6 +18,7 @@ from gateway.invocation import configuration, moment, refuse, settings_of
 from gateway.lock import DirectoryLocked
 from gateway.restoration import NotRestorable, restore
 from gateway.segments import JournalUnusable
+from gateway.verification import Report
 from gateway.verify import in_words
 
 
@@ -29,6 +32,7 @@ class RestoreSettings(BaseSettings):
     pass_over_damage: bool = Field(
         False, description="end where the journal is damaged, though what is behind may have been acknowledged"
     )
+    json_: bool = Field(False, alias="json", description="print the report, and what was left out, as one JSON object")
 
 
 def main() -> None:
@@ -39,12 +43,24 @@ def main() -> None:
         refuse(RestoreSettings, str(problem))
     except JournalUnusable as problem:
         sys.exit(f"outcry restore: {problem}")
-    print(in_words(report))
-    for words in left_out:
-        print(f"left out    {words}")
-    if report.fault is not None:
-        sys.exit(1)
-    print(f"Restored to {settings.data}, up to command {report.last_seq:,} of {moment(report.last_time_ns)}.")
+    if settings.json_:
+        print(msgspec.json.encode({"report": report, "left_out": left_out}).decode())
+    else:
+        print("\n".join(told(report, left_out)))
+        if report.fault is None:
+            print(f"Restored to {settings.data}, up to command {report.last_seq:,} of {moment(report.last_time_ns)}.")
+    sys.exit(report.fault is not None)
+
+
+def told(report: Report, left_out: list[str]) -> Iterator[str]:
+    yield in_words(report)
+    yield from (f"left out    {words}" for words in left_out)
+    if report.beyond_seq:
+        yield (
+            f"WARNING: the backup tells of commands up to {report.beyond_seq:,}, but those after {report.last_seq:,}"
+            " cannot be restored. Only if it was copied while the engine ran are they all of after the copy began: if"
+            " not, commands that were acknowledged are missing."
+        )
 
 
 if __name__ == "__main__":

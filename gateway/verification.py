@@ -55,7 +55,8 @@ class Fault(Struct, frozen=True):
 class Report(Struct):
     """What was found. `fault` is None where all agrees; the counts then are those of the whole journal.
 
-    The commands are `first_seq` to `last_seq`, those that were replayed the ones after `replayed_after`.
+    The commands are `first_seq` to `last_seq`, those that were replayed the ones after `replayed_after`. `beyond_seq`
+    is for what was restored: the newest later command of which the backup tells, but which cannot be restored.
     """
 
     data: str
@@ -74,6 +75,7 @@ class Report(Struct):
     event_log_last_seq: int = 0
     event_log_events: int = 0
     digest: str = ""
+    beyond_seq: int = 0
     torn: list[Torn] = []
     fault: Fault | None = None
 

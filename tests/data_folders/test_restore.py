@@ -4,12 +4,14 @@ backup: all that was acknowledged before the copy began is in it, once, and the 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from itertools import count, cycle
 from pathlib import Path
 
@@ -62,11 +64,13 @@ def test_a_backup_that_is_whole_is_restored_whole_and_left_as_it_is(backup: Path
     assert (tmp_path / "data" / "keys").stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize(("at", "kept", "behind"), [(2, [100], 4), (4, [100, 200], 1)])
+@pytest.mark.parametrize(("at", "kept", "behind"), [(2, [100], 3), (4, [100, 200], 1)])
 def test_what_was_read_later_than_what_is_before_it_is_left_out(
     backup: Path, tmp_path: Path, at: int, kept: list[int], behind: int
 ) -> None:
-    """One segment was read while it grew; those behind it, the events and the snapshots later."""
+    """One segment was read while it grew; those behind it, and the events, later. No snapshot is behind the hole."""
+    for seq in {100, 200} - set(kept):
+        (backup / snapshots.FOLDER / snapshots.snapshot_name(seq)).unlink()
     path = segments(backup)[at]
     whole, (_, second, third, *_) = path.read_bytes(), frames_in(path)
     for end in (second.end, third.offset + 50):
@@ -75,7 +79,7 @@ def test_what_was_read_later_than_what_is_before_it_is_left_out(
         assert (report.fault, report.last_seq, report.snapshots) == (None, second.last_seq, kept)
         assert report.event_log_last_seq == second.last_seq
         assert f"{path} from offset {second.end:,} on" in notes[0]
-        assert len(notes) == 1 + behind, "the segments behind it, and snapshots"
+        assert len(notes) == 1 + behind, "the segments behind it"
 
 
 def test_control_a_start_on_such_a_copy_as_it_is_finds_it_damaged(backup: Path) -> None:
@@ -99,6 +103,7 @@ def test_a_file_that_ends_within_a_batch_was_growing(backup: Path, tmp_path: Pat
 def test_damage_is_not_taken_for_a_trace_of_the_copying_unless_that_is_asked_for(
     backup: Path, tmp_path: Path, at: int
 ) -> None:
+    shutil.rmtree(backup / snapshots.FOLDER)
     path = segments(backup)[1]
     frame = frames_in(path)[at]
     damaged = bytearray(path.read_bytes())
@@ -111,6 +116,74 @@ def test_damage_is_not_taken_for_a_trace_of_the_copying_unless_that_is_asked_for
     report, notes = restore(backup, tmp_path / "data", pass_over_damage=True)
     assert (report.fault, report.last_seq) == (None, frame.first_seq - 1)
     assert str(path) in notes[0]
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[HEADER_BYTES + 30] ^= 1
+    path.write_bytes(data)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip, empty, Path.unlink])
+@pytest.mark.parametrize("oldest_is_deleted", [False, True])
+def test_what_a_snapshot_and_the_journal_behind_a_hole_hold_is_restored_if_that_leads_further(
+    backup: Path, tmp_path: Path, damage: Callable[[Path], None], oldest_is_deleted: bool
+) -> None:
+    wanted, (first, damaged, *_) = verify(backup), segments(backup)
+    if oldest_is_deleted:
+        (backup / "journal" / "manifest.json").unlink()
+        first.unlink()
+    damage(damaged)
+    report, notes = restore(backup, tmp_path / "data")
+    assert (report.fault, report.digest, report.last_seq) == (None, wanted.digest, wanted.last_seq)
+    assert report.first_seq > int(damaged.stem)
+    assert report.beyond_seq == 0
+    assert len(notes) == first.exists() + damaged.exists()
+    recovered = recover(tmp_path / "data", Durability.WRITE)
+    recovered.event_log.close()
+    recovered.journal.close()
+    assert recovered.exchange.digest() == wanted.digest
+
+
+@pytest.mark.parametrize("oldest_is_deleted", [False, True])
+def test_damage_that_no_snapshot_bridges_is_refused_by_the_name_it_has_in_the_backup(
+    backup: Path, tmp_path: Path, oldest_is_deleted: bool
+) -> None:
+    shutil.rmtree(backup / snapshots.FOLDER)
+    if oldest_is_deleted:
+        (backup / "journal" / "manifest.json").unlink()
+        segments(backup)[0].unlink()
+    path = segments(backup)[1]
+    flip(path)
+    with pytest.raises(JournalDamaged) as refusal:
+        restore(backup, tmp_path / "data")
+    assert refusal.value.path == path
+
+
+@pytest.mark.parametrize("damage", [cut_short, empty, Path.unlink])
+def test_what_the_backup_tells_of_but_its_journal_does_not_hold_is_said(
+    backup: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    """It may be that the journal was copied before the event log was; or that its newest segment is lost."""
+    wanted, path = verify(backup).last_seq, segments(backup)[-1]
+    path.write_bytes(path.read_bytes().rstrip(b"\0"))
+    damage(path)
+    done = run("restore", str(backup), "--data", str(tmp_path / "data"), "--json")
+    report = json.loads(done.stdout)["report"]
+    assert (done.returncode, report["beyond_seq"]) == (0, wanted)
+    assert report["last_seq"] < wanted
+    done = run("restore", str(backup), "--data", str(tmp_path / "other"))
+    assert (
+        f"WARNING: the backup tells of commands up to {wanted:,}, but those after {report['last_seq']:,}" in done.stdout
+    )
 
 
 def test_a_segment_that_was_deleted_while_the_copy_was_taken_is_not_missed(backup: Path, tmp_path: Path) -> None:
@@ -173,10 +246,9 @@ def test_the_command_refuses_in_one_line(backup: Path, tmp_path: Path) -> None:
     refused = run("restore", str(tmp_path / "nowhere"), "--data", str(tmp_path / "data"))
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == f"outcry restore: {tmp_path / 'nowhere'} is no data folder: it has no journal\n"
+    shutil.rmtree(backup / snapshots.FOLDER)
     path = segments(backup)[0]
-    whole = bytearray(path.read_bytes())
-    whole[HEADER_BYTES + 30] ^= 1
-    path.write_bytes(whole)
+    flip(path)
     refused = run("restore", str(backup), "--data", str(tmp_path / "data"))
     assert (refused.returncode, refused.stdout) == (1, "")
     assert f"{path} is damaged at offset {HEADER_BYTES}" in refused.stderr
