@@ -27,10 +27,12 @@ from gateway.disk import LOCAL_DISK, Disk
 from gateway.event_log import EventLog
 from gateway.event_records import Record, private
 from gateway.journal import Durability, Journal, Worker
-from gateway.segments import JournalUnusable
+from gateway.manifest import Manifest
+from gateway.segments import JournalUnusable, segment_names
 from gateway.snapshots import SnapshotDamaged, snapshot_name, snapshot_seqs
 
 REPLAY_BATCH = 1_000
+WORKSHOP = "restoring"  # in a data folder: what a restoration has put together so far
 log = structlog.get_logger()
 
 
@@ -54,6 +56,16 @@ class JournalGone(JournalUnusable):
         )
 
 
+class RestorationUnfinished(JournalUnusable):
+    """The folder is to hold a backup, and does not yet; to begin at nothing would be to forget it."""
+
+    def __init__(self, workshop: Path) -> None:
+        super().__init__(
+            f"{workshop} is what a restoration has left that did not finish: run `outcry restore` again, or remove it"
+            " to begin a new exchange"
+        )
+
+
 class Recovered(Struct):
     """What a start begins with. `snapshot_seq` is the command after which it replayed; 0 where from the first."""
 
@@ -68,6 +80,7 @@ def recover(data: Path, durability: Durability, *, disk: Disk = LOCAL_DISK, work
 
     What was torn is cut off on the way; nothing else of the journal is changed.
     """
+    require_restored(disk, data)
     folder = data / snapshots.FOLDER
     seqs = snapshot_seqs(disk, folder)
     after_seq = max(seqs, default=0)
@@ -89,6 +102,12 @@ def recover(data: Path, durability: Durability, *, disk: Disk = LOCAL_DISK, work
     seconds = round(time.process_time() - begun, 3)
     log.info("recovered", snapshot_seq=start, replayed=journal.last_seq - start, seconds=seconds)
     return Recovered(exchange, journal, event_log, start)
+
+
+def require_restored(disk: Disk, data: Path) -> None:
+    """RestorationUnfinished where one was begun whose last step, the journal, was not done."""
+    if WORKSHOP in disk.names(data) and not segment_names(disk, data / "journal", Manifest()):
+        raise RestorationUnfinished(data / WORKSHOP)
 
 
 def drop_ahead(disk: Disk, folder: Path, seqs: list[int], journal: Journal) -> list[int]:

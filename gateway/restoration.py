@@ -35,12 +35,11 @@ from gateway.journal import Durability
 from gateway.lock import DirectoryLock
 from gateway.manifest import Manifest, load, store
 from gateway.read_only import READ_ONLY_DISK
-from gateway.recovery import recover
+from gateway.recovery import WORKSHOP, recover
 from gateway.segments import SUFFIX, JournalDamaged, first_seq_of, segment_header, segment_name, segment_names
 from gateway.snapshots import SnapshotDamaged, snapshot_name, snapshot_seqs
 from gateway.verification import Report, verify
 
-WORKSHOP = "restoring"
 FOLDERS = ("keys", "snapshots", "events", "journal")  # in the order in which they are moved to their place
 UNWRITTEN_BYTES = 8  # zeros in a row: more than stand next to each other in a command
 

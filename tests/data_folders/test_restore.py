@@ -21,7 +21,7 @@ import pytest
 from gateway import snapshots
 from gateway.frames import HEADER_BYTES
 from gateway.journal import Durability
-from gateway.recovery import recover
+from gateway.recovery import RestorationUnfinished, recover
 from gateway.restoration import NotRestorable, restore
 from gateway.segments import JournalDamaged, JournalUnusable
 from gateway.verification import verify
@@ -231,9 +231,28 @@ def test_a_restoration_that_was_interrupted_is_done_again(backup: Path, tmp_path
     (data / "restoring" / "journal").mkdir(parents=True)
     for name in ("journal", "events", "snapshots", "keys")[: 4 - moved]:
         shutil.rmtree(data / name)
+    with pytest.raises(RestorationUnfinished, match="run `outcry restore` again"):
+        recover(data, Durability.FSYNC)
     report, _ = restore(backup, data)
     assert (report.fault, report.digest) == (None, digest)
     assert not (data / "restoring").exists()
+
+
+def test_an_engine_is_not_started_on_a_restoration_that_was_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "data" / "restoring").mkdir(parents=True)
+    command = [sys.executable, "-m", "gateway", "--data", str(tmp_path / "data"), "--grpc", "127.0.0.1:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"outcry engine: {tmp_path / 'data' / 'restoring'} is what a restoration has left" in done.stderr
+
+
+def test_a_restoration_that_was_interrupted_behind_its_last_step_is_one(backup: Path, tmp_path: Path) -> None:
+    digest = restore(backup, tmp_path / "data")[0].digest
+    (tmp_path / "data" / "restoring").mkdir()
+    recovered = recover(tmp_path / "data", Durability.WRITE)
+    recovered.event_log.close()
+    recovered.journal.close()
+    assert recovered.exchange.digest() == digest
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
