@@ -70,6 +70,14 @@ def segment_name(first_seq: int) -> str:
     return f"{first_seq:020d}{SUFFIX}"
 
 
+def segment_paths(disk: Disk, directory: Path) -> list[Path]:
+    """The files in a folder that may be segments, in order; those of other names are none."""
+    stems = [name.removesuffix(SUFFIX) for name in disk.names(directory) if name.endswith(SUFFIX)]
+    return [
+        directory / f"{stem}{SUFFIX}" for stem in stems if stem.isdecimal() and segment_name(int(stem)) == stem + SUFFIX
+    ]
+
+
 def index_path(path: Path) -> Path:
     return path.with_suffix(INDEX_SUFFIX)
 

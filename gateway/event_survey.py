@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from gateway.disk import Disk, read_all
 from gateway.event_chains import About
-from gateway.event_segments import SUFFIX, Scan, Sealed, load_about, scan, store_index
+from gateway.event_segments import Scan, Sealed, load_about, scan, segment_paths, store_index
 
 
 class Found(Struct):
@@ -56,12 +56,12 @@ def unbroken(found: Sequence[Found], replay_after: int) -> list[Found]:
 
 def survey(disk: Disk, directory: Path, last_seq: int) -> list[Found]:
     """What each segment in a folder holds, of the commands up to `last_seq`. OSError."""
-    paths = [directory / name for name in disk.names(directory) if name.endswith(SUFFIX)]
+    paths = segment_paths(disk, directory)
     return [look_at(disk, path, last_seq, is_last=path is paths[-1]) for path in paths]
 
 
 def look_at(disk: Disk, path: Path, last_seq: int, *, is_last: bool) -> Found:
-    first_seq = int(path.stem) if path.stem.isdecimal() else 0
+    first_seq = int(path.stem)
     known = None if is_last else load_about(disk, path)
     if known is not None and known[1].last_seq <= last_seq:
         header, about = known

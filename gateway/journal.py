@@ -36,12 +36,14 @@ from gateway.manifest import Manifest, Retention, Sealed
 from gateway.segments import (
     ENCODER,
     MAGIC,
+    SUFFIX,
     VERSION,
     Entry,
     JournalDamaged,
     Segment,
     batches,
     first_seq_of,
+    is_segment_name,
     read_segment,
     segment_name,
     segment_names,
@@ -161,7 +163,9 @@ class Journal:
         """The segments there are. What was being deleted, or about to be made, goes."""
         kept = segment_names(self.disk, self.directory, known or Manifest())
         for name in self.disk.names(self.directory):
-            if name.endswith(DRAFT) or (known is not None and name < segment_name(known.first_seq)):
+            if name.endswith(SUFFIX) and not is_segment_name(name):
+                log.warning("journal_file_ignored", path=str(self.directory / name), problem="this names no segment")
+            elif name.endswith(DRAFT) or (known is not None and name < segment_name(known.first_seq)):
                 self.disk.remove(self.directory / name)
         for segment in known.sealed if known else ():
             if segment_name(segment.first_seq) not in kept:

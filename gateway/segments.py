@@ -86,7 +86,13 @@ def segment_name(first_seq: int) -> str:
 def segment_names(disk: Disk, directory: Path, manifest: Manifest) -> list[str]:
     """The segments in a folder that count: those from the first that is kept on."""
     first = segment_name(manifest.first_seq)
-    return [name for name in disk.names(directory) if name.endswith(SUFFIX) and name >= first]
+    return [name for name in disk.names(directory) if is_segment_name(name) and name >= first]
+
+
+def is_segment_name(name: str) -> bool:
+    """Whether a file may be a segment. Others, as copies that somebody has put beside them, are left alone."""
+    stem = name.removesuffix(SUFFIX)
+    return stem.isdecimal() and name == segment_name(int(stem))
 
 
 def read_segment(path: Path, data: bytes, last_time_ns: int, *, is_last: bool) -> Segment | None:

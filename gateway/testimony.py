@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gateway.disk import Disk, read_all
 from gateway.event_records import Record
-from gateway.event_segments import ENCODER, RECORDS, SPANS, SUFFIX, Scan, is_header_of, read_numbers
+from gateway.event_segments import ENCODER, RECORDS, SPANS, Scan, is_header_of, read_numbers, segment_paths
 from gateway.frames import HEADER_BYTES, Frame, frame_after, frame_at, frames, read_header
 
 
@@ -96,7 +96,7 @@ class Testimony:
 
     def __init__(self, disk: Disk, directory: Path) -> None:
         self.disk = disk
-        self.paths = [directory / name for name in disk.names(directory) if name.endswith(SUFFIX)]
+        self.paths = segment_paths(disk, directory)
         self.growing: Segment | EventLogDiffers | None = None
         if self.paths:
             try:
