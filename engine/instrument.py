@@ -33,7 +33,7 @@ class FeeSchedule(Struct, frozen=True, array_like=True):
 
 
 class RateLimit(Struct, frozen=True, array_like=True):
-    """At most `limit` in any `window_s` seconds."""
+    """`limit` at once, and `limit` every `window_s` seconds after that."""
 
     limit: int
     window_s: int

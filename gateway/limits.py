@@ -8,7 +8,7 @@ journalled: a restart fills them.
 Who is held to a limit is told where it stands, with every answer, in the header fields of the IETF's draft on them
 (draft-ietf-httpapi-ratelimit-headers): on gRPC in the metadata at the end, by the bridge in HTTP's own headers.
 
-    RateLimit-Policy: "orders";q=100;w=10      100 in any 10 seconds
+    RateLimit-Policy: "orders";q=100;w=10      100 at once, and 100 every 10 seconds after that
     RateLimit: "orders";r=42;t=6               42 are left, and in 6 seconds all 100
 """
 

@@ -153,7 +153,7 @@ class AccountKey(Struct, frozen=True):
 
 
 class RateLimit(Struct, frozen=True):
-    """At most `limit` in any `window_s` seconds."""
+    """`limit` at once, and `limit` every `window_s` seconds after that."""
 
     limit: int
     window_s: int
