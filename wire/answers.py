@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from grpc import StatusCode
 
 from wire.hpack import encode
@@ -40,6 +42,12 @@ def only_trailers_block(code: StatusCode, details: str, metadata: Pairs) -> byte
     """A whole answer in one block: there is nothing but the status to say."""
     fields = HEAD_FIELDS + ([ACCEPTED] if code is StatusCode.UNIMPLEMENTED else [])
     return encode(fields + end_fields(code, details, metadata))
+
+
+@lru_cache(maxsize=64)
+def refusal_block(code: StatusCode, words: str) -> bytes:
+    """The same for a call that is not begun; kept, as at overload one answer goes out again and again."""
+    return only_trailers_block(code, words, ())
 
 
 def http_block(status: bytes) -> bytes:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from grpc import StatusCode
 
 from wire.addresses import peer_name
-from wire.answers import http_block, only_trailers_block
+from wire.answers import http_block, refusal_block
 from wire.connection import Connection
 from wire.events import (
     ConnectionFailed,
@@ -301,7 +301,7 @@ class ServerConnection(asyncio.Protocol):
             self.refuse(stream, StatusCode.UNIMPLEMENTED, "Method not found!")
 
     def refuse(self, stream: Stream, code: StatusCode, words: str) -> None:
-        self.core.send_headers(stream, only_trailers_block(code, words, ()), end_stream=True)
+        self.core.send_headers(stream, refusal_block(code, words), end_stream=True)
         self.dismiss(stream)
 
     def dismiss(self, stream: Stream) -> None:
