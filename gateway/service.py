@@ -41,7 +41,7 @@ from wire.credentials import PemInvalid, ServerCredentials
 MESSAGE_BYTES = 4 << 20
 ANSWER_BYTES = 64 << 20  # above the largest there is: an order's fills, a page of orders, a message's books
 METADATA_BYTES = 16 << 10
-STREAMS_PER_CONNECTION = 1_000
+STREAMS_PER_CONNECTION = 128  # few, so that a crowd waits in its clients: to refuse a call costs a third of taking it
 CONCURRENT_CALLS = 10_000
 SPARE_CALLS = 32  # of each connection, beyond those
 IDLE_MS = 300_000  # of a connection without any call or feed

@@ -28,6 +28,7 @@ from rest_bridge.bodies import invalid, shorten
 from rest_bridge.calls import ASK_TIMEOUT_S, Call, Endpoint, Handler, endpoint, name_of, nothing_at
 from rest_bridge.contracts import accounts, exchange, orders
 from rest_bridge.docs import operations
+from rest_bridge.links import Links
 from rest_bridge.service_key import ServiceKey
 from rest_bridge.settings import Settings
 from rest_bridge.sockets import Sockets
@@ -72,10 +73,12 @@ class Admission:
 def create_app(settings: Settings) -> FastAPI:
     """The bridge's application. Its gRPC channels open at first use, in the loop that runs it."""
     roots = settings.tls_ca.read_bytes() if settings.tls_ca else None
-    # Three channels, so that neither feeds nor market data ever stand before an order.
-    client, feeds, market = (
-        AsyncClient(settings.grpc, root_certificates=roots, timeout_s=ASK_TIMEOUT_S) for _ in range(3)
-    )
+
+    def new_client() -> AsyncClient:
+        return AsyncClient(settings.grpc, root_certificates=roots, timeout_s=ASK_TIMEOUT_S)
+
+    # Channels apart, so that neither feeds nor market data ever stand before an order.
+    client, feeds, market = new_client(), Links(new_client), Links(new_client)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

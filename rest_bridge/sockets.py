@@ -28,13 +28,13 @@ from rest_bridge.answers import refusal
 from rest_bridge.bodies import SUBSCRIPTION, invalid, parse_object, read_fields, read_query, shorten
 from rest_bridge.calls import could_be_key, keep_inside, name_of, nothing_at
 from rest_bridge.identifiers import UINT64_MAX
+from rest_bridge.links import Links
 from rest_bridge.messages import FORMATS, Format, error_message, market_message, subscription_message
 from rest_bridge.service_key import ServiceKey
 
 MESSAGE_LIMIT = 64 * 1024  # bytes of one message from a client; uvicorn enforces it
 STALL_S = 5.0
-# The gateway serves 1,000 streams on a connection, and the bridge has one connection for each kind. Who shows no valid
-# key has a share of its own, so that strangers never take what key holders need.
+# Who shows no valid key has a share of its own, so that strangers never take what key holders need.
 SOCKETS_LIMIT = 900  # with a key that the engine knows
 UNPROVEN_LIMIT = 300  # whose key has not been judged yet, or was refused
 PUBLIC_SOCKETS_LIMIT = 300
@@ -88,9 +88,7 @@ class Quota:
 class Sockets:
     """All sockets of this process: admits them by origin and number, and ends each with the code it deserves."""
 
-    def __init__(
-        self, feeds: AsyncClient, market: AsyncClient, service_key: ServiceKey, allowed_origins: Collection[str]
-    ) -> None:
+    def __init__(self, feeds: Links, market: Links, service_key: ServiceKey, allowed_origins: Collection[str]) -> None:
         self.feeds = feeds
         self.market = market
         self.service_key = service_key
@@ -236,12 +234,12 @@ class Socket:
         """Pass on one stream, which outlives restarts of the engine; a refusal ends the subscription."""
         channel, instrument_id = topic
         try:
-            with self.subscription_places.one():
+            with self.subscription_places.one(), self.sockets.market.one() as market:
                 with suppress(Unavailable):  # the stream waits for an engine that is away
-                    await self.sockets.market.order_book(instrument_id, 1)
+                    await market.order_book(instrument_id, 1)
                 await self.send(subscription_message("subscribed", *topic))
-                market = self.sockets.market.with_key(None, self.sockets.service_key.metadata())
-                async with aclosing(market.market_data((instrument_id,), (channel,))) as updates:
+                proven = market.with_key(None, self.sockets.service_key.metadata())
+                async with aclosing(proven.market_data((instrument_id,), (channel,))) as updates:
                     async for update in updates:
                         await self.send(market_message(update))
         except ExchangeError as error:
@@ -267,22 +265,22 @@ class PrivateSocket(Socket):
         """
         self.places = self.sockets.unproven
         try:
-            with self.sockets.unproven.one():
+            with self.sockets.unproven.one(), self.sockets.feeds.one() as feeds:
                 self.key = read_key(self.websocket)
-                self.client = self.sockets.feeds.with_key(self.key)
-                self.form, self.from_seq = await self.wishes()
-                self.positions = await snapshot(self.client, self.from_seq)
+                client = feeds.with_key(self.key)
+                self.form, self.from_seq = await self.wishes(client)
+                self.positions = await snapshot(client, self.from_seq)
         except ExchangeError as error:
             self.refusal = error
         else:
             self.places, self.subscription_places = self.sockets.keyed, self.sockets.subscriptions
 
-    async def wishes(self) -> tuple[Format, int | None]:
+    async def wishes(self, client: AsyncClient) -> tuple[Format, int | None]:
         """What the query asks for. A wrong key comes before a query that does not fit."""
         try:
             return read_wishes(self.websocket)
         except InvalidRequest:
-            await patiently(self.client)
+            await patiently(client)
             raise
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -292,8 +290,8 @@ class PrivateSocket(Socket):
         try:
             if self.refusal is not None:
                 raise self.refusal
-            with self.sockets.of_account.one(self.key):
-                await self.pass_on(self.positions, self.form)
+            with self.sockets.of_account.one(self.key), self.sockets.feeds.one() as feeds:
+                await self.pass_on(feeds.with_key(self.key), self.positions, self.form)
         except (Unauthenticated, PermissionDenied) as error:
             raise Goodbye(POLICY_VIOLATION, error.message) from None
         except (RateLimited, Unavailable) as error:
@@ -301,12 +299,12 @@ class PrivateSocket(Socket):
         except ExchangeError as error:
             await self.refuse(error)
 
-    async def pass_on(self, positions: Positions, form: Format) -> None:
+    async def pass_on(self, client: AsyncClient, positions: Positions, form: Format) -> None:
         """The missed events, the snapshot in its place, and every event after it, once each."""
         self.last = start = positions.seq if self.from_seq is None else self.from_seq
         if start == positions.seq:
             await self.send(form.snapshot(positions, time.time_ns()))
-        async with aclosing(self.client.executions(start)) as reports:
+        async with aclosing(client.executions(start)) as reports:
             async for report in reports:
                 if (message := form.report(report)) is not None:
                     await self.send(message)
