@@ -24,6 +24,33 @@ VERSION = 1
 log = structlog.get_logger()
 
 
+class JournalUnusable(Exception):
+    """The journal cannot be started from; the message names the file."""
+
+
+class ManifestTooNew(JournalUnusable):
+    """A later version of Outcry wrote it, and may have deleted or added what this one would not know of."""
+
+    def __init__(self, path: Path, version: int) -> None:
+        super().__init__(f"{path} has format {version}; this version of Outcry reads up to format {VERSION}")
+        self.path = path
+
+
+class ManifestDamaged(Exception):
+    """It can be made again, so a start goes on without it."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} cannot be used: {why}")
+        self.path = path
+        self.why = why
+
+
+class Versioned(Struct, frozen=True):
+    """What a manifest of any version says."""
+
+    format: int
+
+
 class Sealed(Struct, frozen=True):
     """A segment that will not grow: the commands it holds, the time of the last, and the offset after it."""
 
@@ -74,22 +101,32 @@ class Retention(Struct, frozen=True):
 
 
 def load(disk: Disk, directory: Path) -> Manifest | None:
-    """The manifest of a folder; None where there is none that can be used. OSError."""
+    """The manifest of a folder; None where there is none that can be used. ManifestTooNew, OSError."""
+    try:
+        return read(disk, directory)
+    except ManifestDamaged as damaged:
+        log.warning("manifest_dropped", path=str(damaged.path), problem=damaged.why)
+        return None
+
+
+def read(disk: Disk, directory: Path) -> Manifest | None:
+    """The manifest of a folder, if there is one. ManifestDamaged, ManifestTooNew, OSError."""
     path = directory / NAME
     if NAME not in disk.names(directory):
         return None
     line, _, stated = read_all(disk, path).partition(b"\n")
     try:
         if int(stated, 16) != checksum(0, line):
-            raise ValueError("the checksum is another")
+            raise ManifestDamaged(path, "the checksum is another")
+        version = msgspec.json.decode(line, type=Versioned).format
+        if version > VERSION:
+            raise ManifestTooNew(path, version)
         manifest = msgspec.json.decode(line, type=Manifest)
-        if manifest.format == VERSION and manifest.is_consistent():
-            return manifest
-        problem = "it is of another version, or contradicts itself"
     except ValueError as error:  # of msgspec, too
-        problem = str(error)
-    log.warning("manifest_dropped", path=str(path), problem=problem)
-    return None
+        raise ManifestDamaged(path, str(error)) from None
+    if manifest.format != VERSION or not manifest.is_consistent():
+        raise ManifestDamaged(path, "it contradicts itself")
+    return manifest
 
 
 def store(disk: Disk, directory: Path, manifest: Manifest, *, durable: bool) -> None:

@@ -14,7 +14,10 @@ from gateway.disk import LocalDisk
 
 class ReadOnlyDisk(LocalDisk):
     def names(self, directory: Path) -> list[str]:
-        return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+        try:
+            return sorted(path.name for path in directory.iterdir())
+        except FileNotFoundError:
+            return []
 
     def open(self, path: Path, *, make: bool = False) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -20,15 +20,12 @@ from msgspec import Struct
 from engine.commands import Command
 from gateway.disk import Disk, read_all
 from gateway.frames import HEADER_BYTES, Frame, Header, frame_after, frames, read_header
+from gateway.manifest import JournalUnusable as JournalUnusable
 from gateway.manifest import Manifest, Sealed, load
 
 MAGIC = b"OUTCRYJ\n"
 VERSION = 1
 SUFFIX = ".journal"
-
-
-class JournalUnusable(Exception):
-    """The journal cannot be started from; the message names the file."""
 
 
 class JournalDamaged(JournalUnusable):

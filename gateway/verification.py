@@ -24,7 +24,7 @@ from gateway import snapshots
 from gateway.disk import Disk, read_all
 from gateway.event_records import Record, private
 from gateway.frames import HEADER_BYTES, Frame, frames
-from gateway.manifest import Manifest, load
+from gateway.manifest import Manifest, ManifestDamaged, load, read
 from gateway.read_only import READ_ONLY_DISK
 from gateway.recovery import without_collections
 from gateway.segments import (
@@ -115,7 +115,7 @@ class Verification:
         # Before the journal is looked at: so what the event log holds by now is in the journal by then.
         self.testimony = Testimony(disk, data / "events")
         self.checkpoints = sorted(snapshot_seqs(disk, self.folder))
-        self.known = load(disk, self.journal) or Manifest()
+        self.known = Manifest()
 
     def outcome(self) -> Report:
         """The report, with what is wrong, if anything is. OSError."""
@@ -135,10 +135,17 @@ class Verification:
 
     def is_overtaken(self) -> bool:
         """Whether the oldest of the journal was deleted, as the settings say, while it was looked at."""
-        return self.known.first_seq != (load(self.disk, self.journal) or Manifest()).first_seq
+        try:
+            return self.known.first_seq != (load(self.disk, self.journal) or Manifest()).first_seq
+        except JournalUnusable:
+            return False
 
     def run(self) -> None:
-        report = self.report
+        report, dropped = self.report, None
+        try:
+            self.known = read(self.disk, self.journal) or Manifest()
+        except ManifestDamaged as damaged:
+            dropped = damaged
         names = segment_names(self.disk, self.journal, self.known)
         for sealed in self.known.sealed:
             if segment_name(sealed.first_seq) not in names:
@@ -157,6 +164,8 @@ class Verification:
                         self.progress(report.last_seq, (done + frame.end) / total)
             done += sizes[name]
         self.finish()
+        if dropped is not None:
+            raise Wrong(dropped.path, None, f"it cannot be used: {dropped.why}")
 
     def missing(self, first_seq: int) -> JournalDamaged:
         path = self.journal / segment_name(first_seq)
