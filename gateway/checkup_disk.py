@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gateway import event_segments, segments, snapshots
@@ -20,6 +20,7 @@ SYNCS = 50
 SYNC_BYTES = 200  # what a small batch comes to
 WELL_MS, BADLY_MS = 10.0, 100.0  # for the slowest of them
 WELL_BYTES = 1 << 30
+GIVE = "Give it to the user that runs the engine."
 
 
 def nearest(data: Path) -> Path:
@@ -28,16 +29,43 @@ def nearest(data: Path) -> Path:
     return next(path for path in (data, *data.parents) if path.exists())
 
 
+def guarded(name: str, check: Callable[[Path], Iterator[Finding]], data: Path) -> Iterator[Finding]:
+    """What a check says, or that it was not let."""
+    try:
+        yield from check(data)
+    except OSError as problem:
+        yield fail(name, f"it cannot be told: {problem}", GIVE)
+
+
 def folder(data: Path) -> Iterator[Finding]:
     place = nearest(data)
     if not place.is_dir():
         yield fail("data", f"{place} is no folder", "Give another --data.")
-    elif not os.access(place, os.W_OK | os.X_OK):
-        yield fail("data", f"{place} cannot be written to by this user", "Give it to the user that runs the engine.")
-    elif place != data.absolute():
+        return
+    closed = [path for path in (place, *parts(data)) if not os.access(path, os.R_OK | os.W_OK | os.X_OK)]
+    if closed:
+        names = ", ".join(map(str, closed))
+        yield fail("data", f"{names} cannot be read and written to by this user", GIVE)
+    elif place == data.absolute():
+        yield ok("data", f"{data} can be written to")
+    elif can_be_made_in(place):
         yield ok("data", f"{data} is not there yet, and can be made")
     else:
-        yield ok("data", f"{data} can be written to")
+        yield fail("data", f"{data} is not there yet, and cannot be made in {place}", "Give another --data.")
+
+
+def parts(data: Path) -> Iterator[Path]:
+    """The folders in a data folder that there are."""
+    return (data / name for name in ("keys", snapshots.FOLDER, "events", "journal") if (data / name).exists())
+
+
+def can_be_made_in(place: Path) -> bool:
+    """Whether there may be new folders: not all that permissions allow is possible."""
+    try:
+        Path(tempfile.mkdtemp(prefix="outcry-doctor-", dir=place)).rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def holder(data: Path) -> Iterator[Finding]:

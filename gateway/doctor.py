@@ -22,7 +22,10 @@ from gateway.settings import Address
 
 
 class DoctorSettings(BaseSettings):
-    """Look whether this machine and a data folder are fit to run an exchange. Nothing is changed."""
+    """Look whether this machine and a data folder are fit to run an exchange. Nothing is changed.
+
+    Exit status: 0 where nothing fails, 1 where something does, 2 where what was asked for cannot be understood.
+    """
 
     model_config = configuration("doctor")
 
@@ -38,10 +41,10 @@ def findings(settings: DoctorSettings) -> Iterator[Finding]:
         checkup_machine.versions,
         lambda: checkup_machine.port("grpc", settings.grpc),
         lambda: checkup_machine.port("http", settings.http),
-        lambda: checkup_disk.folder(data),
+        lambda: checkup_disk.guarded("data", checkup_disk.folder, data),
         lambda: checkup_disk.holder(data),
-        lambda: checkup_disk.formats(data),
-        lambda: checkup_disk.room(data),
+        lambda: checkup_disk.guarded("formats", checkup_disk.formats, data),
+        lambda: checkup_disk.guarded("room", checkup_disk.room, data),
         lambda: checkup_disk.syncs(data),
         checkup_machine.clock,
         checkup_machine.descriptors,

@@ -23,7 +23,11 @@ from gateway.verify import in_words
 
 
 class RestoreSettings(BaseSettings):
-    """Make a data folder of a backup, which is any copy of one, taken while the engine ran or not."""
+    """Make a data folder of a backup, which is any copy of one, taken while the engine ran or not.
+
+    Exit status: 0 where the engine can be started on what was restored, 1 where the backup is damaged, 2 where there is
+    none, or the folder for it is in use.
+    """
 
     model_config = configuration("restore")
 

@@ -1,6 +1,7 @@
 """`python -m gateway.verify`: replay a data folder's journal, compare, report. `outcry verify` becomes this.
 
-Exit status: 0 where all agrees, 1 where something does not, 2 where there is nothing to verify.
+Exit status: 0 where all agrees, 1 where something does not, 2 where there is nothing to verify, or it
+cannot be read.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ SHOW_EVERY_S = 0.2
 
 
 class VerifySettings(BaseSettings):
-    """Replay a data folder's journal and compare all that is kept. Nothing is changed; the engine may run meanwhile."""
+    """Replay a data folder's journal and compare all that is kept. Nothing is changed; the engine may run meanwhile.
+
+    Exit status: 0 where all agrees, 1 where something does not, 2 where there is nothing to verify, or it cannot be
+    read.
+    """
 
     model_config = configuration("verify")
 
@@ -30,9 +35,9 @@ class VerifySettings(BaseSettings):
 
 def main() -> None:
     settings = settings_of(VerifySettings)
-    if not (settings.data / "journal").is_dir():
-        refuse(VerifySettings, f"--data {settings.data}: there is no journal")
     try:
+        if not (settings.data / "journal").is_dir():
+            refuse(VerifySettings, f"--data {settings.data}: there is no journal")
         report = verify(settings.data, progress=progress_line() if sys.stderr.isatty() else None)
     except OSError as problem:
         refuse(VerifySettings, f"--data {settings.data}: {problem}")

@@ -3,6 +3,7 @@ one line, or makes no difference."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -86,3 +87,57 @@ def test_a_file_in_the_place_of_a_folder_is_found(data: Path, folder: str) -> No
 def run(command: str, data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "outcry", command, "--data", str(data), *flags]
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+def run_unprivileged(command: str, data: Path) -> subprocess.CompletedProcess[str]:
+    """As one to whom the modes of files apply."""
+    capabilities = "-dac_override,-dac_read_search"
+    under = ["setpriv", f"--bounding-set={capabilities}", f"--inh-caps={capabilities}"] if os.geteuid() == 0 else []
+    words = [*under, sys.executable, "-m", "outcry", command, "--data", str(data)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv where it is run by root")
+@pytest.mark.parametrize("closed", [".", "journal", "events", "snapshots"])
+def test_a_folder_that_may_not_be_read_is_told_without_a_traceback(data: Path, closed: str) -> None:
+    (data / closed).chmod(0)
+    try:
+        verified, checked = run_unprivileged("verify", data), run_unprivileged("doctor", data)
+    finally:
+        (data / closed).chmod(0o700)
+    assert (verified.returncode, verified.stdout) == (2, "")
+    assert str(data / closed) in verified.stderr
+    assert (checked.returncode, checked.stderr) == (1, "")
+    assert "FAIL data" in checked.stdout
+    assert "Traceback" not in verified.stderr
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv where it is run by root")
+@pytest.mark.parametrize("closed", ["journal", "events", "snapshots", "keys"])
+def test_a_folder_that_may_not_be_written_to_fails_the_check(data: Path, closed: str) -> None:
+    (data / closed).mkdir(exist_ok=True)
+    (data / closed).chmod(0o500)
+    checked = run_unprivileged("doctor", data)
+    assert checked.returncode == 1
+    assert f"{data / closed} cannot be read and written to by this user" in checked.stdout
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv where it is run by root")
+def test_a_folder_under_one_that_may_not_be_looked_into_is_told_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    verified, checked = (run_unprivileged(command, tmp_path / "closed" / "data") for command in ("verify", "doctor"))
+    (tmp_path / "closed").chmod(0o700)
+    assert (verified.returncode, verified.stderr.count("\n")) == (2, 1)
+    assert (checked.returncode, checked.stderr) == (1, "")
+    assert "FAIL data" in checked.stdout
+
+
+def test_a_folder_that_cannot_be_made_fails_the_check() -> None:
+    checked = run("doctor", Path("/proc/outcry"))
+    assert checked.returncode == 1
+    assert "cannot be made in /proc" in checked.stdout
+
+
+@pytest.mark.parametrize("command", ["verify", "restore", "doctor"])
+def test_the_exit_statuses_are_in_the_help(command: str) -> None:
+    assert "Exit status: 0" in run(command, Path("data"), "--help").stdout
