@@ -20,12 +20,12 @@ from pydantic_settings import CliApp
 
 from rest_bridge import logs
 from rest_bridge.app import create_app
-from rest_bridge.connections import KEEP_ALIVE_S, HttpConnection, WebSocketConnection
+from rest_bridge.connections import CONNECTIONS_LIMIT, KEEP_ALIVE_S, HttpConnection, WebSocketConnection
 from rest_bridge.settings import Settings, host_and_port, is_loopback
 from rest_bridge.sockets import MESSAGE_LIMIT
 
 CONFIGURATION_ERROR = 2
-BACKLOG = 1_024
+BACKLOG = CONNECTIONS_LIMIT  # a connection that the kernel has no room for is heard seconds later, if ever
 PING_S = 20.0
 DRAIN_S = 5  # for answers under way when the bridge stops
 

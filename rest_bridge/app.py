@@ -33,7 +33,7 @@ from rest_bridge.service_key import ServiceKey
 from rest_bridge.settings import Settings
 from rest_bridge.sockets import Sockets
 
-REQUESTS_LIMIT = 1_000  # under way at once
+REQUESTS_LIMIT = 250  # under way at once: at overload an answer takes about as long as so many orders do
 PAGE = Path(__file__).parent / "web" / "index.html"
 DESCRIPTION = """Trade on Outcry by REST and WebSocket. Every call but registration takes a key in `X-API-Key`.
 
